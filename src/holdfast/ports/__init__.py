@@ -1,0 +1,1 @@
+"""What features may ask of engines and upstreams: one contract a file, its promises and limits on it."""

@@ -1,8 +1,11 @@
 """Token buckets and slots: what is shared by the minute and at once.
 
+The limits of a call are a tuple that its plan made once and every call of the plan passes again (the same object, so an
+engine may keep what it resolved of it); only the amounts differ from call to call.
+
 Promises
-- `reserve` takes from all or from none, atomically. A refusal names the take that lacked most and how long until it fits.
-- A bucket refills evenly (capacity per period); it starts full. A take larger than the capacity can never fit:
+- `reserve` takes from all or from none, atomically. A refusal names the limit that lacked most and how long until it fits.
+- A bucket refills evenly (capacity per period); it starts full. An amount larger than the capacity can never fit:
   the refusal says `never`.
 - `settle` is handed, never awaited: it adds back (reserved - actual) to each bucket and frees slots. A bucket may go negative
   by what was used beyond the reservation; the debt is carried into the next window.
@@ -15,12 +18,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 
-class Take(NamedTuple):
+class Limit(NamedTuple):
     """`key` names what is limited and whom: `input_tokens:team:acme/search`, `slots:lane:openai/gpt-5`."""
 
     key: str
     kind: Literal["bucket", "slot"]
-    amount: int
     capacity: int
     period_seconds: float = 60.0
 
@@ -29,22 +31,22 @@ class Take(NamedTuple):
 class Short:
     """What refused: `wait_seconds` until it may fit (a guess for slots)."""
 
-    take: Take
+    limit: Limit
     available: float
     wait_seconds: float
     never: bool = False
 
 
 class Rates(Protocol):
-    async def reserve(self, takes: Sequence[Take], holder: str, expires_seconds: float) -> Short | None:
-        """None: all taken."""
+    async def reserve(self, limits: tuple[Limit, ...], amounts: Sequence[int], holder: str, expires_seconds: float) -> Short | None:
+        """`amounts[i]` from `limits[i]`; None: all taken."""
         ...
 
-    def settle(self, takes: Sequence[Take], actual: Sequence[int], holder: str) -> None:
-        """`actual[i]` is what `takes[i]` really used (slots: ignored)."""
+    def settle(self, limits: tuple[Limit, ...], reserved: Sequence[int], actual: Sequence[int], holder: str) -> None:
+        """`actual[i]` is what was really used of `reserved[i]` (slots: ignored, freed)."""
         ...
 
-    async def levels(self, takes: Sequence[Take]) -> list[float]:
+    async def levels(self, limits: tuple[Limit, ...]) -> list[float]:
         """What is left of each bucket, or how many slots are free."""
         ...
 

@@ -1,0 +1,1 @@
+"""How providers and clients spell a call: pure tables and codecs."""

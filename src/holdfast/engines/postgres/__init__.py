@@ -1,0 +1,1 @@
+"""Durable state in PostgreSQL, shared by several nodes."""

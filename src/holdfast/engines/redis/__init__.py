@@ -1,0 +1,1 @@
+"""Hot state in one Redis primary, shared by several nodes."""

@@ -1,0 +1,1 @@
+"""Organisations, teams and keys; budgets, usage and the audit of who changed what."""

@@ -6,7 +6,7 @@ allowed, everything else has to be named; so a new dependency is a decision some
 
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +49,16 @@ class Row(NamedTuple):
     modules: tuple[str, ...]
     may_import: tuple[str, ...]
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Row":
+        return cls(
+            options.get("id", ""),
+            options.get("name", ""),
+            tuple(options.get("rooms", ())),
+            tuple(options.get("modules", ())),
+            tuple(options["may_import"]),
+        )
+
     def holds(self, module: str) -> bool:
         return any(matches(pattern, module) for pattern in self.modules) or room_of(self.rooms, module) is not None
 
@@ -60,17 +70,7 @@ class Row(NamedTuple):
 
 
 def rows(pyproject: Path) -> list[Row]:
-    options: list[dict[str, Any]] = tomllib.loads(pyproject.read_text())["tool"]["importlinter"]["contracts"]
-    return [
-        Row(
-            option["id"],
-            option["name"],
-            tuple(option.get("rooms", ())),
-            tuple(option.get("modules", ())),
-            tuple(option["may_import"]),
-        )
-        for option in options
-    ]
+    return [Row.of(options) for options in tomllib.loads(pyproject.read_text())["tool"]["importlinter"]["contracts"]]
 
 
 def homeless(src: Path, table: list[Row]) -> list[str]:
@@ -96,7 +96,7 @@ class MayImport(Contract):
     may_import = fields.ListField(subfield=fields.StringField())
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
-        row = Row("", self.name, tuple(self.rooms or ()), tuple(self.modules or ()), tuple(self.may_import))
+        row = Row.of(self.contract_options)
         broken = []
         for module in filter(row.holds, sorted(graph.modules)):
             for target in sorted(graph.find_modules_directly_imported_by(module)):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.house import floors
+from tests.house.tree import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = ROOT / "pyproject.toml"
 SRC = ROOT / "src"
 

@@ -1,0 +1,31 @@
+"""What a system adds to one call when nothing queues: one connection to each, single calls in turns."""
+
+from holdfast.tools.bench.figures import Figure, added
+from holdfast.tools.bench.lab import Lab
+from holdfast.tools.bench.probe import ProbePlan, ProbeResult
+
+SECTION = "latency"
+GOALS = {"gateway": "<= 100"}
+
+
+def measure(lab: Lab) -> list[Figure]:
+    systems = {system.name: system.address for system in lab.callers()}
+    results = []
+    for turn in range(lab.options.rounds):
+        result = lab.children.measure("probe", ProbePlan(systems, lab.options.latency_calls), ProbeResult, 300.0)
+        results.append(result)
+        told = ", ".join(f"{name} {taken:,.0f} µs" for name, taken in result.p50_us.items())
+        lab.say(f"{SECTION}, round {turn + 1}: {told}")
+    medians = {name: [result.p50_us[name] for result in results] for name in systems}
+    found = []
+    for name in systems:
+        found += [
+            Figure(SECTION, name, "p50", "µs", tuple(medians[name])),
+            Figure(SECTION, name, "p99", "µs", tuple(result.p99_us[name] for result in results)),
+        ]
+    for name in systems:
+        if name != "direct":
+            found += added(SECTION, "added p50", "µs", medians, name, goal=GOALS.get(name, ""))
+    noise = Figure(SECTION, "direct", "p50", "µs", tuple(medians["direct"])).spread
+    found.append(Figure(SECTION, "machine", "noise: spread of direct over the rounds", "%", (noise * 100,)))
+    return found

@@ -8,7 +8,8 @@ from tests.house.tree import text_of, tracked
 
 # Spelt so that this file does not hold what it looks for.
 OPTION = re.compile(
-    r"(?<![\w-])--(?:extra-)?index-url\b|(?<![\w-])--find-links\b|(?<![\w-])--registry\b|^registry\s*=", re.MULTILINE
+    r"(?<![\w-])--(?:extra-)?index-url\b|(?<![\w-])--find-link[s]\b|(?<![\w-])--regist[r]y\b|^registry\s*=",
+    re.MULTILINE,
 )
 HOST = re.compile(
     r"pypi[.]org|python[h]osted[.]org|registry[.]npm[j]s|registry[.]yarn[p]kg|crates[.]io|proxy[.]golang", re.IGNORECASE

@@ -37,7 +37,7 @@ def test_an_empty_name_is_found(tmp_path: Path, path: str, text: str, word: str)
 
 def test_a_word_inside_another_is_fine(tmp_path: Path) -> None:
     plant(
-        tmp_path, {"src/holdfast/database.py": "class Newest: ...\nclass HTTPCoreless: ...\ndef new_id() -> None: ..."}
+        tmp_path, {"src/holdfast/database.py": "class NewKey: ...\nclass HTTPCoreless: ...\ndef new_id() -> None: ..."}
     )
     assert names.empty_names(tmp_path) == []
 

@@ -1,0 +1,273 @@
+"""What happens to bytes before a route, outermost first.
+
+uvicorn's protocol, subclassed: requests of the model API are answered here, before ASGI; everything else goes on to the
+control plane as usual. Limits of ours hold before anything large is kept: 64 KiB and 100 lines of headers, a body's size and
+slowest rate, no leniency of the parser. Answers leave in request order, hot and cold ones alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from holdfast.edge.server.exchange import Exchange, refusal
+from holdfast.kernel.errors import (
+    BodyTooLargeError,
+    HeadersTooLargeError,
+    HoldfastError,
+    InvalidRequestError,
+    OverloadedError,
+    RequestTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from holdfast.edge.server.serve import Serving
+
+MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADER_LINES = 100
+MAX_PIPELINED = 8
+BODY_GRACE_SECONDS = 10.0
+LAST_WORDS_SECONDS = 2.0
+LAST_WORDS_BYTES = 4 * 1024 * 1024
+HOT_PREFIX = b"/v1/"
+
+
+class HotProtocol(HttpToolsProtocol):
+    """One client connection."""
+
+    def __init__(self, serving: Serving, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.parser = httptools.HttpRequestParser(self)  # uvicorn's own is lenient
+        self.serving = serving
+        self.max_body_bytes = serving.settings.max_body_bytes
+        self.writing_paused = False
+        self.serving_exchange: Exchange | None = None
+        self.last_words: bytes | None = None
+        self.closes_at: float | None = None
+        self.in_headers = False
+        self.feeding = 0
+        self.header_bytes = 0
+        self.body_bytes = 0
+        self.since = self.loop.time()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.serving.settings.max_connections:
+            self.refuse(OverloadedError("Too many connections are open here.", retry_after_seconds=1.0))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        cycles = [self.cycle, *[cycle for cycle, _ in self.pipeline]]
+        self.pipeline.clear()
+        super().connection_lost(exc)
+        for cycle in cycles:
+            if isinstance(cycle, Exchange):
+                cycle.left()
+
+    def data_received(self, data: bytes) -> None:
+        if self.last_words is not None:
+            self._discard(len(data))
+            return
+        self.feeding = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.refuse(InvalidRequestError("An upgrade of the connection is not offered here."))
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if not isinstance(cause, HoldfastError):
+                cause = InvalidRequestError("This is not a request as HTTP/1.1 spells one.")
+            self.refuse(cause)
+        else:
+            if self.in_headers:
+                self.header_bytes += len(data)
+                if self.header_bytes > 2 * MAX_HEADER_BYTES:
+                    self.refuse(HeadersTooLargeError(f"The headers are larger than {MAX_HEADER_BYTES} bytes."))
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self.in_headers = True
+        self.header_bytes = -self.feeding
+        self.body_bytes = 0
+        self.since = self.loop.time()
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        if len(self.url) > MAX_HEADER_BYTES:
+            raise HeadersTooLargeError(f"The request line is larger than {MAX_HEADER_BYTES} bytes.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        headers = self.headers
+        if len(headers) >= MAX_HEADER_LINES:
+            raise HeadersTooLargeError(f"There are more than {MAX_HEADER_LINES} header lines.")
+        if len(value) > MAX_HEADER_BYTES or len(name) > MAX_HEADER_BYTES:
+            raise HeadersTooLargeError(f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.in_headers = False
+        self.since = self.loop.time()
+        if self.parser.should_upgrade():
+            return
+        if sum([len(name) + len(value) for name, value in self.headers]) > MAX_HEADER_BYTES:
+            raise HeadersTooLargeError(f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
+        if self.url.startswith(HOT_PREFIX):
+            self._hot()
+        else:
+            self._cold()
+
+    def on_body(self, body: bytes) -> None:
+        self.body_bytes += len(body)
+        cycle = self.cycle
+        if not isinstance(cycle, Exchange):
+            if self.body_bytes > self.max_body_bytes:
+                raise self._too_large()
+            super().on_body(body)
+            return
+        if self.body_bytes > self.max_body_bytes:
+            raise self._too_large()
+        if not cycle.body:
+            cycle.body = body
+        elif isinstance(cycle.body, bytearray):
+            cycle.body += body
+        else:
+            cycle.body = bytearray(cycle.body) + body
+
+    def on_message_complete(self) -> None:
+        cycle = self.cycle
+        if not isinstance(cycle, Exchange):
+            if not self.parser.should_upgrade():
+                super().on_message_complete()
+            return
+        cycle.complete = True
+        cycle.more_body = False
+        if cycle.turn:
+            self.serving.start(cycle)
+
+    def on_response_complete(self) -> None:
+        """A cold answer is whole."""
+        self._next()
+
+    def finished(self, exchange: Exchange) -> None:
+        """A hot answer is whole."""
+        if not exchange.keep_alive and not self.transport.is_closing():
+            self.transport.close()
+        self._next()
+
+    def refuse(self, error: HoldfastError) -> None:
+        """Say why once everything before it was answered, then close; what still arrives is read and thrown away for a
+        moment, so that the client gets to see the reason."""
+        if self.last_words is not None:
+            return
+        self.last_words = refusal(self, error)
+        cycle = self.cycle
+        if isinstance(cycle, Exchange) and not cycle.complete:
+            cycle.response_complete = True
+            if cycle.turn:
+                self._speak()
+                return
+            self.pipeline.remove((cycle, None))
+        elif (isinstance(cycle, Exchange) and cycle.response_complete) or cycle is None or cycle.response_complete:
+            self._speak()
+        elif cycle.more_body:
+            self.transport.close()
+
+    def sweep(self, now: float) -> None:
+        """Called about once a second: what is too slow is refused, what is idle is closed."""
+        settings = self.serving.settings
+        if self.closes_at is not None:
+            if now >= self.closes_at:
+                self.transport.abort()
+            return
+        waited = now - self.since
+        cycle = self.cycle
+        if self.in_headers:
+            if waited > settings.headers_seconds:
+                self.refuse(RequestTimeoutError(f"The headers did not arrive within {settings.headers_seconds:g} s."))
+        elif cycle is None or cycle.response_complete:
+            if waited > settings.keep_alive_seconds:
+                self.transport.close()
+        elif cycle.more_body and not self.pipeline and waited > BODY_GRACE_SECONDS:
+            if self.body_bytes < settings.body_min_bytes_per_second * waited and not self.flow.read_paused:
+                self.refuse(RequestTimeoutError("The body arrived too slowly."))
+
+    def pause_writing(self) -> None:
+        self.writing_paused = True
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.writing_paused = False
+        super().resume_writing()
+        if self.serving_exchange is not None:
+            self.serving_exchange.ready()
+
+    def _hot(self) -> None:
+        parser, former = self.parser, self.cycle
+        http11 = parser.get_http_version() == "1.1"
+        exchange = Exchange(
+            self, parser.get_method(), self.url, self.headers, http11 and parser.should_keep_alive(), http11
+        )
+        self.cycle = exchange  # type: ignore[assignment]
+        if former is None or former.response_complete:
+            exchange.turn = True
+            self.serving_exchange = exchange
+            if self.expect_100_continue:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        else:
+            self.pipeline.appendleft((exchange, None))  # type: ignore[arg-type]
+            if len(self.pipeline) >= MAX_PIPELINED:
+                self.flow.pause_reading()
+
+    def _cold(self) -> None:
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        HttpToolsProtocol.on_message_begin(self)
+        self.url, self.headers, self.expect_100_continue = url, headers, expect
+        self.scope["headers"] = headers
+        super().on_headers_complete()
+
+    def _next(self) -> None:
+        self.server_state.total_requests += 1
+        self.serving_exchange = None
+        if self.transport.is_closing():
+            return
+        self.since = self.loop.time()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            if isinstance(cycle, Exchange):
+                cycle.turn = True
+                self.serving_exchange = cycle
+                if cycle.complete:
+                    self.serving.start(cycle)
+            else:
+                self._start_asgi_task(cycle, app)
+        elif self.last_words is not None:
+            self._speak()
+            return
+        if len(self.pipeline) < MAX_PIPELINED:
+            self.flow.resume_reading()
+
+    def _speak(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.last_words:
+            self.transport.write(self.last_words)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self.header_bytes = 0
+        self.closes_at = self.loop.time() + LAST_WORDS_SECONDS
+
+    def _discard(self, count: int) -> None:
+        self.header_bytes += count
+        if self.header_bytes > LAST_WORDS_BYTES:
+            self.transport.abort()
+
+    def _too_large(self) -> BodyTooLargeError:
+        return BodyTooLargeError(f"The body is larger than {self.max_body_bytes} bytes (server.max_body_bytes).")

@@ -1,0 +1,59 @@
+"""Stage 3: may it start now? Estimate its tokens, then reserve money, tokens and slots; refuse before anything is spent."""
+
+from holdfast.dialects.openai.request import ChatFields, EmbeddingFields, most_input_tokens
+from holdfast.features.gateway.model import Call, Estimate, Gateway
+from holdfast.features.gateway.reservation import Reservation
+from holdfast.kernel.errors import OverloadedError
+
+UNSAID_OUTPUT_TOKENS = 4_096
+MAX_BACKLOG_BYTES = 64 * 1024 * 1024
+MAX_BACKLOG_SECONDS = 5.0
+MAX_ESTIMATES = 20_000
+
+
+async def admit(gateway: Gateway, call: Call, held: Reservation) -> None:
+    """Everything the first attempt needs is reserved when this returns; nothing is when it raises."""
+    if len(gateway.running) >= gateway.max_inflight:
+        raise OverloadedError(f"{gateway.max_inflight} calls are in flight already.", retry_after_seconds=1.0)
+    if gateway.record.backlog_bytes > MAX_BACKLOG_BYTES or gateway.record.backlog_seconds > MAX_BACKLOG_SECONDS:
+        raise OverloadedError("Records cannot be written as fast as calls arrive.", retry_after_seconds=2.0)
+    estimate = estimate_for(gateway, call)
+    if call.plan.strict:
+        call.input_tokens = most_input_tokens(call.request.body)
+        call.output_tokens = strict_output(call)
+    else:
+        call.input_tokens = int(len(call.request.body) / estimate.bytes_per_token) + 1
+        call.output_tokens = usual_output(call, estimate)
+    await held.take(call.plan.model.lanes[0])
+
+
+def estimate_for(gateway: Gateway, call: Call) -> Estimate:
+    key = (str(call.plan.principal.tenant), call.plan.model.name)
+    estimate = gateway.estimates.get(key)
+    if estimate is None:
+        estimate = Estimate()
+        if len(gateway.estimates) < MAX_ESTIMATES:
+            gateway.estimates[key] = estimate
+    return estimate
+
+
+def usual_output(call: Call, estimate: Estimate) -> int:
+    if isinstance(call.fields, EmbeddingFields):
+        return 0
+    usual = int(estimate.output_tokens)
+    most_output = call.fields.most_output_tokens()
+    return usual if most_output is None else min(most_output, usual)
+
+
+def strict_output(call: Call) -> int:
+    """The most output tokens: what the client allows, else what the model can, which is then also asked for."""
+    fields = call.fields
+    if not isinstance(fields, ChatFields):
+        return 0
+    allowed = fields.most_output_tokens()
+    if allowed is not None:
+        return allowed
+    price = call.plan.model.lanes[0].price
+    return (price.max_output_tokens if price is not None and price.max_output_tokens else UNSAID_OUTPUT_TOKENS) * (
+        fields.n or 1
+    )

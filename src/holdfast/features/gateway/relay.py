@@ -1,0 +1,151 @@
+"""Between an upstream and a reader: what arrives is passed on by plain calls; nothing is parsed that need not be."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from holdfast.dialects.openai.headers import response_name
+from holdfast.dialects.openai.reading import may_hold_usage, read_usage, says_something
+from holdfast.features.gateway.model import Call, Gateway, Lane
+from holdfast.features.gateway.needs import Reader
+from holdfast.kernel.errors import UpstreamError
+from holdfast.kernel.tokens import Usage
+from holdfast.ports.upstream import Ended, Exchange, Headers
+
+TAIL_FRAMES = 4
+
+
+class Relay:
+    """The sink of one attempt. A stream is forwarded from its first event on; anything else waits in `body` for `attempt`
+    to decide. `left_at` is set while nobody reads."""
+
+    __slots__ = (
+        "body",
+        "call",
+        "cut_by",
+        "done",
+        "ended",
+        "ended_at",
+        "exchange",
+        "first_at",
+        "forwarded",
+        "gateway",
+        "headers",
+        "job_ends",
+        "lane",
+        "left_at",
+        "number",
+        "said",
+        "seen",
+        "sent_at",
+        "status",
+        "streaming",
+        "tail",
+        "usage",
+        "withholds_usage",
+    )
+
+    def __init__(self, gateway: Gateway, call: Call, lane: Lane, number: int, withholds_usage: bool) -> None:
+        self.gateway = gateway
+        self.call = call
+        self.lane = lane
+        self.number = number
+        self.withholds_usage = withholds_usage
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.exchange: Exchange | None = None
+        self.ended: Ended | None = None
+        self.ended_at = 0.0
+        self.cut_by: UpstreamError | None = None
+        self.sent_at = gateway.clock.monotonic()
+        self.job_ends = call.request.received + call.plan.policy.job_seconds
+        self.first_at: float | None = None
+        self.left_at: float | None = None
+        self.status = 0
+        self.headers: Headers = ()
+        self.body = b""
+        self.streaming = False
+        self.forwarded = False
+        self.said = False
+        self.seen = 0
+        self.tail: deque[bytes] = deque(maxlen=TAIL_FRAMES)
+        self.usage: Usage | None = None
+
+    def head(self, status: int, headers: Headers) -> None:
+        self.status = status
+        self.headers = headers
+        if self.call.stream and status == 200:
+            self.streaming = any(
+                [b"event-stream" in value for name, value in headers if name.lower() == b"content-type"]
+            )
+
+    def frames(self, frames: Sequence[bytes]) -> None:
+        if self.first_at is None:
+            self.first_at = self.gateway.clock.monotonic()
+        if not self.streaming:
+            self.body = frames[0]
+            return
+        if not self.forwarded:
+            self.forwarded = True
+            self.call.request.reader.head(200, reply_headers(self))
+        if not self.said and any(says_something(frame) for frame in frames):
+            self.said = True
+            self.first_at = self.gateway.clock.monotonic()
+        self.seen += len(frames)
+        self.tail.extend(frames)
+        for frame in frames:
+            if may_hold_usage(frame):
+                frames = self._without_usage(frames)
+                break
+        if frames and not self.call.request.reader.frames(frames) and self.exchange is not None:
+            self.exchange.pause()
+
+    def end(self, ended: Ended) -> None:
+        self.ended = ended if self.cut_by is None else Ended("timeout", self.cut_by, ended.sent, ended.reused)
+        self.ended_at = self.gateway.clock.monotonic()
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def left(self, reader: Reader) -> None:
+        """The client is gone: what the route says happens, and at once only under `cancel`."""
+        self.left_at = self.gateway.clock.monotonic()
+        if self.call.plan.policy.on_disconnect == "cancel":
+            self.leave()
+
+    def ready(self, reader: Reader) -> None:
+        if self.exchange is not None:
+            self.exchange.resume()
+
+    def leave(self) -> None:
+        """Stop the upstream, unless somebody else waits for the same answer."""
+        flight = self.call.flight
+        if (flight is None or flight.waiting == 0) and self.exchange is not None:
+            self.exchange.cancel()
+
+    def cut(self, error: UpstreamError) -> None:
+        """A limit that this side keeps has passed."""
+        if self.cut_by is None and self.exchange is not None:
+            self.cut_by = error
+            self.exchange.cancel()
+
+    def _without_usage(self, frames: Sequence[bytes]) -> Sequence[bytes]:
+        """Note the usage; leave out the event that holds nothing else when the client did not ask for it."""
+        kept = []
+        for frame in frames:
+            usage, alone = read_usage(frame) if may_hold_usage(frame) else (None, False)
+            if usage is not None:
+                self.usage = usage
+            if not (alone and self.withholds_usage):
+                kept.append(frame)
+        return kept
+
+
+def reply_headers(relay: Relay) -> bytes:
+    """What the client is told of the attempt that answers it: the lane, and the provider's headers that may pass."""
+    lines = [b"holdfast-lane: %b\r\n" % relay.lane.name.encode()]
+    if relay.lane.scripted:
+        lines.append(b"holdfast-scripted: 1\r\n")
+    for name, value in relay.headers:
+        passed = response_name(name)
+        if passed is not None:
+            lines.append(b"%b: %b\r\n" % (passed, value))
+    return b"".join(lines)

@@ -71,32 +71,38 @@ def text_message(content: str) -> bytes:
 
 def tool_message(calls: Sequence[ToolCall]) -> bytes:
     spelt = [
-        b'{"id":%b,"type":"function","function":{"name":%b,"arguments":%b}}' % (quote(id), quote(name), quote(arguments))
+        b'{"id":%b,"type":"function","function":{"name":%b,"arguments":%b}}'
+        % (quote(id), quote(name), quote(arguments))
         for id, name, arguments in calls
     ]
-    return b'{"role":"assistant","content":null,"tool_calls":[' + b",".join(spelt) + b'],"refusal":null,"annotations":[]}'
+    return (
+        b'{"role":"assistant","content":null,"tool_calls":[' + b",".join(spelt) + b'],"refusal":null,"annotations":[]}'
+    )
 
 
-def choice(index: int, message: bytes, finish_reason: str) -> bytes:
+def choice(index: int, message: bytes, finish_reason: str | None) -> bytes:
     """`message` is text_message's or tool_message's."""
-    return b'{"index":%d,"message":%b,"logprobs":null,"finish_reason":"%b"}' % (index, message, finish_reason.encode())
+    reason = b"null" if finish_reason is None else quote(finish_reason)
+    return b'{"index":%d,"message":%b,"logprobs":null,"finish_reason":%b}' % (index, message, reason)
 
 
 def chat_completion(id: str, created: int, model: str, choices: Sequence[bytes], usage: Usage | None) -> bytes:
     """A whole answer; without usage, as some providers send it, where `usage` is None."""
-    return b"".join((
-        b'{"id":"',
-        id.encode(),
-        b'","object":"chat.completion","created":',
-        str(created).encode(),
-        b',"model":',
-        quote(model),
-        b',"choices":[',
-        b",".join(choices),
-        b"]",
-        b"" if usage is None else b',"usage":' + usage_object(usage),
-        b',"service_tier":"default","system_fingerprint":null}',
-    ))
+    return b"".join(
+        (
+            b'{"id":"',
+            id.encode(),
+            b'","object":"chat.completion","created":',
+            str(created).encode(),
+            b',"model":',
+            quote(model),
+            b',"choices":[',
+            b",".join(choices),
+            b"]",
+            b"" if usage is None else b',"usage":' + usage_object(usage),
+            b',"service_tier":"default","system_fingerprint":null}',
+        )
+    )
 
 
 class ChunkSpelling:
@@ -105,11 +111,10 @@ class ChunkSpelling:
     __slots__ = ("_head", "_tail", "_usage_asked")
 
     def __init__(self, id: str, created: int, model: str, usage_asked: bool) -> None:
-        self._head = b'data: {"id":"%b","object":"chat.completion.chunk","created":%d,"model":%b,"service_tier":"default","system_fingerprint":null,"choices":[' % (
-            id.encode(),
-            created,
-            quote(model),
-        )
+        self._head = (
+            b'data: {"id":"%b","object":"chat.completion.chunk","created":%d,"model":%b,'
+            b'"service_tier":"default","system_fingerprint":null,"choices":['
+        ) % (id.encode(), created, quote(model))
         self._tail = b',"usage":null}\n\n' if usage_asked else b"}\n\n"
         self._usage_asked = usage_asked
 
@@ -125,7 +130,12 @@ class ChunkSpelling:
         return before + delta + after
 
     def finish(self, index: int, reason: str) -> bytes:
-        return b'%b{"index":%d,"delta":{},"logprobs":null,"finish_reason":"%b"}]%b' % (self._head, index, reason.encode(), self._tail)
+        return b'%b{"index":%d,"delta":{},"logprobs":null,"finish_reason":"%b"}]%b' % (
+            self._head,
+            index,
+            reason.encode(),
+            self._tail,
+        )
 
     def usage(self, usage: Usage) -> bytes:
         return self._head + b'],"usage":' + usage_object(usage) + b"}\n\n"
@@ -143,12 +153,16 @@ def error_event(message: str, type: str, code: str | None) -> bytes:
 
 def embeddings(model: str, vectors: Sequence[str | Sequence[float]], prompt_tokens: int) -> bytes:
     """A vector is a list of numbers, or a string: its float32s, little-endian, in base64."""
-    return msgspec.json.encode({
-        "object": "list",
-        "data": [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)],
-        "model": model,
-        "usage": {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens},
-    })
+    return msgspec.json.encode(
+        {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)
+            ],
+            "model": model,
+            "usage": {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens},
+        }
+    )
 
 
 def model(id: str, created: int, owned_by: str) -> dict[str, Any]:

@@ -81,9 +81,8 @@ class Dialler:
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise self._failure(
-                f"DNS: the name {host} cannot be resolved ({_reason(error)}); check the name and this machine's resolver"
-            )
+            what = f"DNS: the name {host} cannot be resolved ({_reason(error)})"
+            raise self._failure(f"{what}; check the name and this machine's resolver") from error
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     async def _tunnel(self, opening: "_Opening", transport: asyncio.Transport, proxy: Proxy, steps: "_Steps") -> None:
@@ -97,7 +96,8 @@ class Dialler:
         try:
             head = await opening.head
         except OSError as error:
-            raise self._failure(f"proxy: {proxy.shown} broke off while opening a tunnel to {target}: {_reason(error)}")
+            what = f"proxy: {proxy.shown} broke off while opening a tunnel to {target}: {_reason(error)}"
+            raise self._failure(what) from error
         line = head.partition(b"\r\n")[0].decode("latin-1")
         version, _, rest = line.partition(" ")
         status = rest[:3]
@@ -118,13 +118,14 @@ class Dialler:
         try:
             secured = await loop.start_tls(transport, protocol, trust, server_hostname=self._address.host)
         except ssl.SSLCertVerificationError as error:
-            raise self._failure(
-                f"TLS: the certificate of {self._address.authority} is not trusted: {error.verify_message}; "
-                f"for an authority of your own set upstreams.{self._upstream}.ca_bundle"
-            )
+            what = f"TLS: the certificate of {self._address.authority} is not trusted: {error.verify_message}"
+            todo = f"for an authority of your own set upstreams.{self._upstream}.ca_bundle"
+            raise self._failure(f"{what}; {todo}") from error
         except OSError as error:
             hint = "does that port speak TLS, and want a client certificate?"
-            raise self._failure(f"TLS: no handshake with {self._address.authority}: {_reason(error)}; {hint}")
+            raise self._failure(
+                f"TLS: no handshake with {self._address.authority}: {_reason(error)}; {hint}"
+            ) from error
         if secured is None:
             raise self._failure(f"TLS: {self._address.authority} closed the connection during the handshake")
         steps.opened = secured

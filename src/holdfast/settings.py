@@ -1,6 +1,7 @@
 """holdfast.toml + environment + flags into one frozen tree. Each part is declared by the package that reads it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from ipaddress import ip_address
@@ -74,8 +75,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings that can be used. `origin` names what was said and where, by dotted path: `holdfast.toml:12`,
-    `environment` or `flag`; what it lacks is a default. `secret_files` are watched beside `source`; `seen` is what
+    """Settings that can be used. `origin` names what was said and where, by path (`keys.app.team`):
+    `holdfast.toml:12`, `environment` or `flag`; what it lacks is a default. `secret_files` are watched beside `source`; `seen` is what
     the files looked like before they were read."""
 
     settings: Settings
@@ -239,16 +240,22 @@ def _plain(value: Any) -> Any:
 Wrong = Iterator[tuple[KeyPath, str]]
 
 
+_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
+
+
 def _names(settings: Settings) -> Wrong:
-    teams = [("organisations", name, "teams") for name in settings.organisations]
-    kinds: list[tuple[str, ...]] = [("upstreams",), ("models",), ("routes",), ("organisations",), ("keys",), *teams]
-    for kind in kinds:
-        named: Any = settings.organisations[kind[1]].teams if len(kind) == 3 else getattr(settings, kind[0])
-        for name in named:
-            if not name or not name.isprintable() or len(name) > 200 or name != name.strip():
-                yield (*kind, name), "is no name: it is empty, too long, or holds characters that cannot be seen"
-            elif "/" in name and kind[0] in {"upstreams", "organisations"}:
-                yield (*kind, name), "is no name here: it holds a slash"
+    """Models are named by others and may hold slashes and colons; what is named here is spelt in paths and scopes."""
+    places: list[KeyPath] = [("upstreams", name) for name in settings.upstreams]
+    places += [("routes", name) for name in settings.routes]
+    places += [("keys", name) for name in settings.keys]
+    for name, organisation in settings.organisations.items():
+        places += [("organisations", name), *(("organisations", name, "teams", team) for team in organisation.teams)]
+    for place in places:
+        if not _NAME.fullmatch(str(place[-1])):
+            yield place, "a name is 1 to 64 letters, digits, dots, underscores or hyphens"
+    for model in settings.models:
+        if not model or not model.isprintable() or len(model) > 256 or model != model.strip():
+            yield ("models", model), "a model's name is 1 to 256 characters that can be seen"
 
 
 def _lanes(settings: Settings) -> Wrong:

@@ -16,8 +16,6 @@ RESERVED: Mapping[str, str] = MappingProxyType(
         "HOLDFAST_DATA": "The data folder, where no --data says it.",
         "HOLDFAST_BOOTSTRAP_KEY": "A key that may call models and administer, for scripts that start Holdfast.",
         "HOLDFAST_STREAMS_LONG_POLL_SECONDS": "How long a long-poll read of a stream waits for news.",
-        "HOLDFAST_URL": "The server that client commands speak to.",
-        "HOLDFAST_API_KEY": "The key that client commands speak with.",
         "HOLDFAST_PYTHON": "Development: the Python that ./dev builds its environment with.",
         "HOLDFAST_TEST_DATA": "Development: where tests find recorded traces.",
         "HOLDFAST_TEST_WORKERS": "Development: how many tests run at once.",

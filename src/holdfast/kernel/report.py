@@ -49,8 +49,8 @@ class Report:
         return path in self.lines or path in self.outside
 
     def origins(self) -> dict[str, str]:
-        """The origin of everything that was said, by dotted path."""
-        return {dotted(path): self.origin(path) for path in {**self.lines, **self.outside}}
+        """The origin of everything that was said; the parts of a path are joined by dots."""
+        return {".".join(map(str, path)): self.origin(path) for path in {**self.lines, **self.outside}}
 
     def unreadable(self, sentence: str) -> None:
         """The text is no text at all: nothing else that seems wrong counts."""

@@ -5,8 +5,9 @@ A settings class is a frozen dataclass of `setting` fields. What contradicts its
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, field
+from dataclasses import MISSING, dataclass, field
 from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
@@ -52,12 +53,21 @@ def between(minimum: float, maximum: float) -> Callable[[Any], None]:
     return check
 
 
-def one_of(*choices: str) -> Callable[[Any], None]:
-    def check(value: Any) -> None:
-        if value not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A check whose choices the docs can read."""
 
-    return check
+    choices: tuple[str, ...]
+
+    def __call__(self, value: Any) -> None:
+        if value not in self.choices:
+            near = get_close_matches(str(value), self.choices, 1, 0.6)
+            said = ", ".join(f'"{choice}"' for choice in self.choices)
+            raise ValueError(f"must be one of {said}" + (f'; did you mean "{near[0]}"?' if near else ""))
+
+
+def one_of(*choices: str) -> OneOf:
+    return OneOf(choices)
 
 
 def http_url(value: Any) -> None:

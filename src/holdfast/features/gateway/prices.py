@@ -95,7 +95,8 @@ class PriceBook:
     """Every known price. The settings file's word on a model replaces the shipped one whole; its word on "upstream/model"
     goes before its word on the model."""
 
-    def __init__(self, shipped: Shipped, declared: Mapping[str, PriceSettings]) -> None:
+    def __init__(self, declared: Mapping[str, PriceSettings], shipped: Shipped | None = None) -> None:
+        shipped = shipped or read_shipped()
         self.as_of = shipped.as_of
         source = f"shipped:{shipped.as_of.isoformat()}"
         self._prices = {name: Price(price, f"{source}:{_digest(price)}") for name, price in shipped.prices.items()}

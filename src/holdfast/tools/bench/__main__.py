@@ -2,12 +2,11 @@
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 
 from holdfast.tools.bench.options import BenchOptions
 from holdfast.tools.bench.session import run
-
-OPTIONAL_TYPES = {"against_pid": int}
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -19,7 +18,7 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words(text))
 
 
-LISTS = {"only": words, "stream_counts": numbers}
+READERS: Mapping[str, Callable[[str], object]] = {"only": words, "stream_counts": numbers, "against_pid": int}
 
 
 def main() -> int:
@@ -27,18 +26,11 @@ def main() -> int:
     for option in fields(BenchOptions):
         flag = "--" + option.name.replace("_", "-")
         default = None if option.default is MISSING else option.default
-        if option.name in LISTS:
-            parser.add_argument(
-                flag,
-                default=default,
-                type=lambda text, of=LISTS[option.name]: tuple(of(word) for word in text.split(",")),
-            )
-        elif isinstance(default, bool):
+        if isinstance(default, bool):
             parser.add_argument(flag, default=default, action=argparse.BooleanOptionalAction)
         else:
-            parser.add_argument(
-                flag, default=default, type=OPTIONAL_TYPES.get(option.name, str if default is None else type(default))
-            )
+            plain: Callable[[str], object] = str if default is None else type(default)
+            parser.add_argument(flag, default=default, type=READERS.get(option.name, plain))
     try:
         options = BenchOptions(**vars(parser.parse_args()))
     except ValueError as error:

@@ -1,20 +1,20 @@
 """Processes the bench starts, and their certain end."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import IO, TypeVar
 
 import msgspec
+
+from holdfast.tools.bench.interrupts import Interrupts
 
 READY_SECONDS = 60.0
 END_SECONDS = 10.0
@@ -23,6 +23,11 @@ Result = TypeVar("Result")
 
 class BenchError(RuntimeError):
     """The bench cannot measure: a system did not start, died, or answered wrongly. The message says which and why."""
+
+
+def _inherited() -> dict[str, str]:
+    """The environment without the settings of whoever runs the bench: they would change what is measured."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
 
 
 class Child:
@@ -46,7 +51,7 @@ class Child:
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=said,
-                env={**os.environ, **environment},
+                env={**_inherited(), **environment},
                 start_new_session=True,
                 user=user,
             )
@@ -78,10 +83,14 @@ class Child:
         text = self._said.read_text(errors="replace").strip()
         return text[-2000:] or "it said nothing"
 
-    def end(self) -> None:
-        """SIGTERM, patience, SIGKILL; never an error."""
+    def ask_to_end(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
+
+    def end(self) -> None:
+        """SIGTERM, patience, SIGKILL; never an error."""
+        self.ask_to_end()
+        if self.process.poll() is None:
             try:
                 self.process.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
@@ -92,22 +101,28 @@ class Child:
 
 
 class Children:
-    """Whatever is started through it is ended when its `with` block is left, whichever way."""
+    """Whatever is started through it is ended when its `with` block is left, whichever way; Ctrl-C and SIGTERM leave it too."""
 
     def __init__(self) -> None:
         self._alive: list[Child] = []
+        self._interrupts = Interrupts()
         self._folder = tempfile.TemporaryDirectory(prefix="holdfast-bench-")
         self.folder = Path(self._folder.name)
 
     def __enter__(self) -> "Children":
+        self._interrupts.install()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._interrupts.ignore()
+        for child in self._alive:
+            child.ask_to_end()
         while self._alive:
             self._alive.pop().end()
         self._folder.cleanup()
+        self._interrupts.uninstall()
 
     def start(
         self,
@@ -116,9 +131,11 @@ class Children:
         environment: Mapping[str, str] | None = None,
         *,
         user: int | None = None,
+        stdin: bool = False,
     ) -> Child:
-        child = Child(name, command, environment or {}, self.folder, user=user)
-        self._alive.append(child)
+        with self._interrupts.held():
+            child = Child(name, command, environment or {}, self.folder, stdin=stdin, user=user)
+            self._alive.append(child)
         return child
 
     def end(self, child: Child) -> None:
@@ -127,8 +144,7 @@ class Children:
 
     def measure(self, module: str, plan: msgspec.Struct, result: type[Result], timeout_seconds: float) -> Result:
         """Run one of the bench's own programs to its end: plan in on standard input, result out on standard output."""
-        child = Child(module, python(f"holdfast.tools.bench.{module}"), {}, self.folder, stdin=True)
-        self._alive.append(child)
+        child = self.start(module, python(f"holdfast.tools.bench.{module}"), stdin=True)
         try:
             said, _ = child.process.communicate(msgspec.json.encode(plan), timeout=timeout_seconds)
         except subprocess.TimeoutExpired as error:
@@ -142,23 +158,6 @@ class Children:
 
 def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """SIGTERM leaves the block as Ctrl-C does, so that children are ended on both."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def wait_until_listening(child: Child, port: int, timeout_seconds: float = 10.0) -> None:

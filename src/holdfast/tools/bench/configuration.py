@@ -4,9 +4,9 @@ never reached, budgets in expected mode, prices, call rows, metrics."""
 from collections.abc import Mapping
 
 ADMIN_VARIABLE = "HOLDFAST_BOOTSTRAP_KEY"
-KEY_VARIABLE = "HOLDFAST_BENCH_KEY"
-POSTGRES_VARIABLE = "HOLDFAST_BENCH_POSTGRES"
-REDIS_VARIABLE = "HOLDFAST_BENCH_REDIS"
+KEY_VARIABLE = "BENCH_KEY"
+POSTGRES_VARIABLE = "BENCH_POSTGRES"
+REDIS_VARIABLE = "BENCH_REDIS"
 STORE = f"""
 [store]
 postgres = "env:{POSTGRES_VARIABLE}"

@@ -66,3 +66,11 @@ def added(
     if name not in series or "direct" not in series:
         return []
     return [Figure(section, f"{name} - direct", what, unit, differences(series[name], series["direct"]), goal)]
+
+
+def noise(figure: Figure) -> list[Figure]:
+    """The spread of a baseline over the rounds; one round has none to tell."""
+    if len(figure.values) < 2:
+        return []
+    name = f"noise: spread of {figure.system}'s {figure.name} over the rounds"
+    return [Figure(figure.section, "machine", name, "%", (figure.spread * 100,))]

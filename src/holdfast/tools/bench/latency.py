@@ -1,6 +1,6 @@
 """What a system adds to one call when nothing queues: one connection to each, single calls in turns."""
 
-from holdfast.tools.bench.figures import Figure, added
+from holdfast.tools.bench.figures import Figure, added, noise
 from holdfast.tools.bench.lab import Lab
 from holdfast.tools.bench.probe import ProbePlan, ProbeResult
 
@@ -26,6 +26,4 @@ def measure(lab: Lab) -> list[Figure]:
     for name in systems:
         if name != "direct":
             found += added(SECTION, "added p50", "µs", medians, name, goal=GOALS.get(name, ""))
-    noise = Figure(SECTION, "direct", "p50", "µs", tuple(medians["direct"])).spread
-    found.append(Figure(SECTION, "machine", "noise: spread of direct over the rounds", "%", (noise * 100,)))
-    return found
+    return found + noise(Figure(SECTION, "direct", "p50", "µs", tuple(medians["direct"])))

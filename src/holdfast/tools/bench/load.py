@@ -25,6 +25,7 @@ RECONNECTS_AT_MOST = 10_000
 ERRORS_AT_MOST = 1000
 CALLS_PER_SECOND_AT_MOST = 200_000
 NEVER = sys.maxsize
+CUT_SHORT = "the server closed the connection inside an answer"
 
 
 class LoadPlan(msgspec.Struct, frozen=True):
@@ -83,6 +84,13 @@ class Generator:
         self._whole = -1
 
     def run(self) -> LoadResult:
+        """Raises OSError when there is nothing to measure: nobody answers, or nearly all is wrong."""
+        try:
+            return self._run()
+        finally:
+            self.close()
+
+    def _run(self) -> LoadResult:
         plan = self.plan
         for _ in range(plan.connections):
             self._connect()
@@ -149,7 +157,7 @@ class Generator:
         """Whether a good answer ended with these bytes. What is wrong is counted, and the connection goes on."""
         reader = self._readers[fd]
         if not answer:
-            self._replace(fd, "the server closed the connection inside an answer" if reader.busy else "")
+            self._replace(fd, CUT_SHORT if reader.busy else "")
             return False
         in_one_piece = not reader.busy
         try:
@@ -160,7 +168,7 @@ class Generator:
         if not ended:
             return False
         if reader.status != 200:
-            self._wrong(f"{reader.status}: {reader.text[:400].decode(errors='replace')}")
+            self._wrong(reader.verdict())
             self._ask(fd)
             return False
         self.shortest, self.longest = min(self.shortest, reader.body_bytes), max(self.longest, reader.body_bytes)
@@ -209,11 +217,26 @@ class Generator:
             if not ready:
                 raise OSError(f"{len(waiting)} calls were never answered")
             for fd, _ in ready:
-                answer = self._sockets[fd].recv(RECEIVE_BYTES)
-                if not answer or self._readers[fd].feed(answer):
+                reader, answer = self._readers[fd], self._receive(fd)
+                if not answer and reader.busy:
+                    self._wrong(CUT_SHORT)
+                ended = bool(answer) and reader.feed(answer) > 0
+                if ended and reader.status != 200:
+                    self._wrong(reader.verdict())
+                if ended or not answer:
                     self._epoll.unregister(fd)
-                    self._sockets[fd].close()
                     waiting.discard(fd)
+
+    def _receive(self, fd: int) -> bytes:
+        """What has arrived; empty when the connection is gone, in whichever way."""
+        try:
+            return self._sockets[fd].recv(RECEIVE_BYTES)
+        except OSError:
+            return b""
+
+    def close(self) -> None:
+        for connection in self._sockets.values():
+            connection.close()
         self._epoll.close()
 
 

@@ -91,6 +91,15 @@ class Readers:
         self._request = RequestBuffer(plan.address, max_tokens=plan.chunks, stream=True)
 
     def run(self) -> ReadersResult:
+        """Raises OSError when the server cannot be reached."""
+        try:
+            return self._run()
+        finally:
+            for stream in self._streams.values():
+                stream.connection.close()
+            self._epoll.close()
+
+    def _run(self) -> ReadersResult:
         plan = self.plan
         self._ramp()
         self._read(time.monotonic_ns() + int(SETTLE_SECONDS * 1e9))
@@ -103,8 +112,6 @@ class Readers:
                 self._read(min(now + SAMPLE_NS, ends))
         delays, self.delays = sorted(self.delays), array("Q")
         self._read(time.monotonic_ns() + int(PATIENCE_SECONDS * 1e9))
-        for stream in self._streams.values():
-            stream.connection.close()
         return ReadersResult(
             chunks=len(delays),
             seconds=window.seconds,

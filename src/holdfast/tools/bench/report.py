@@ -19,10 +19,10 @@ def print_json(machine: Machine, figures: list[Figure], notes: list[str], proble
             "system": figure.system,
             "figure": figure.name,
             "unit": figure.unit,
-            "median": figure.median,
-            "min": figure.low,
-            "max": figure.high,
-            "rounds": figure.values,
+            "median": round(figure.median, 4),
+            "min": round(figure.low, 4),
+            "max": round(figure.high, 4),
+            "rounds": [round(value, 4) for value in figure.values],
             "goal": figure.goal or None,
         }
         for figure in figures

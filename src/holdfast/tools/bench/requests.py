@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from holdfast.tools.bench.figures import Figure, ratios
+from holdfast.tools.bench.figures import Figure, noise, ratios
 from holdfast.tools.bench.lab import Lab
 from holdfast.tools.bench.load import LoadPlan, LoadResult
 from holdfast.tools.bench.systems import System
@@ -92,6 +92,5 @@ def _ratios(section: str, results: Results) -> list[Figure]:
     ]
     baseline = "nginx" if "nginx" in rates else "direct"
     if baseline in rates:
-        noise = Figure(section, baseline, "throughput", "requests/s", tuple(rates[baseline])).spread
-        found.append(Figure(section, "machine", f"noise: spread of {baseline} over the rounds", "%", (noise * 100,)))
+        found += noise(Figure(section, baseline, "throughput", "requests/s", tuple(rates[baseline])))
     return found

@@ -62,7 +62,17 @@ def _start_redis(children: Children) -> str:
     if user is not None and not _readable_by_all(program):
         program = Path(shutil.copy2(program, home))
     password, port = secrets.token_hex(16), free_port()
-    command = [str(program), "--bind", "127.0.0.1", "--port", str(port), "--requirepass", password]
+    command = [
+        str(program),
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--requirepass",
+        password,
+        "--loglevel",
+        "warning",
+    ]
     server = children.start("redis", [*command, "--save", "", "--appendonly", "no", "--dir", str(home)], user=user)
     wait_until_listening(server, port)
     return f"redis://:{password}@127.0.0.1:{port}/0"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from holdfast.tools.bench import engines, latency, memory, requests, streams
-from holdfast.tools.bench.children import BenchError, Children, stoppable
+from holdfast.tools.bench.children import BenchError, Children
 from holdfast.tools.bench.figures import Figure
 from holdfast.tools.bench.lab import Lab
 from holdfast.tools.bench.machine import describe
@@ -32,7 +32,7 @@ def run(options: BenchOptions) -> int:
     notes: list[str] = []
     problems: list[str] = []
     try:
-        with stoppable(), Children() as children:
+        with Children() as children:
             lab = Lab(children, options)
             notes, problems = lab.notes, lab.problems
             for section in options.sections:
@@ -52,13 +52,13 @@ def shortened(options: BenchOptions) -> BenchOptions:
     return replace(
         options,
         rounds=1,
-        seconds=1.0,
+        seconds=min(options.seconds, 1.0),
         connections=min(options.connections, 16),
         latency_calls=200,
         stream_counts=(50,),
-        stream_seconds=2.0,
+        stream_seconds=min(options.stream_seconds, 2.0),
         stream_rounds=1,
-        memory_calls=2000,
+        memory_calls=min(options.memory_calls, 2000),
         long=False,
         find_max=False,
     )

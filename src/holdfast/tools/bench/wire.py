@@ -101,6 +101,10 @@ class AnswerReader:
         self._parser.feed_data(data)
         return self._ended
 
+    def verdict(self) -> str:
+        """The last answer in a line, for whoever has to find out what was wrong with it."""
+        return f"{self.status}: {self.text[:400].decode(errors='replace')}"
+
     def on_message_begin(self) -> None:
         self.busy = True
         self.body_bytes = 0

@@ -10,8 +10,15 @@ import asyncio
 from collections.abc import Callable
 
 from holdfast.dialects.openai.answer import STREAM_TYPE
+from holdfast.dialects.openai.headers import response_name
 from holdfast.kernel.clock import Clock, SystemClock
-from holdfast.kernel.errors import StreamInterruptedError, UpstreamConnectError, UpstreamError, UpstreamTimeoutError
+from holdfast.kernel.errors import (
+    StreamInterruptedError,
+    UpstreamConnectError,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamTimeoutError,
+)
 from holdfast.ports.upstream import Ended, Limits, Outcome, Outgoing, Sink
 from holdfast.upstreams.script.counting import Counts
 from holdfast.upstreams.script.faults import FAULTS, Fault
@@ -23,6 +30,7 @@ from holdfast.upstreams.script.schedule import Schedule, load_schedule, parse_sc
 from holdfast.upstreams.script.timers import ClockTimers, LoopTimers, Timers
 
 __all__ = [
+    "DEFAULTS",
     "FAULTS",
     "OPTIONS",
     "Counts",
@@ -80,7 +88,7 @@ class ScriptedUpstream:
         fault = _header(call, b"x-sim-fault")
         plan = self._model.ask(call.path, call.body, sim, fault)
         if plan.unreachable:
-            raise UpstreamConnectError(f"{self.name}: the TLS handshake was refused.")
+            raise UpstreamConnectError(f"upstream '{self.name}' refused the TLS handshake")
         if self._timers is None:
             loop = asyncio.get_running_loop()
             self._timers = LoopTimers(loop) if isinstance(self._clock, SystemClock) else ClockTimers(self._clock)
@@ -115,6 +123,7 @@ class ScriptedExchange:
     __slots__ = (
         "_alarm",
         "_begun",
+        "_framed",
         "_heard",
         "_held",
         "_limits",
@@ -138,6 +147,7 @@ class ScriptedExchange:
         self._held = b""
         self._stream = False
         self._begun = False
+        self._framed = False
         self._paused = False
         self.over = False
         self._sent = self._heard = timers.now()
@@ -166,29 +176,40 @@ class ScriptedExchange:
             self._end("cancelled", None)
 
     def begin(self, plan: Plan) -> None:
-        headers = (*plan.headers, (b"x-request-id", plan.id.encode()), MARK)
+        spelt = (*plan.headers, (b"x-request-id", plan.id.encode())) if plan.id else plan.headers
+        named = ((response_name(name), value) for name, value in spelt)
+        headers = [*((name, value) for name, value in named if name is not None), MARK]
         self._stream = (b"content-type", STREAM_TYPE) in plan.headers
         self._sink.head(plan.status, headers)
 
     def send(self, parts: list[bytes], whole: bool) -> None:
+        if self.over:
+            return
         self._heard = self._timers.now()
         self._begun = True
         if self._stream and whole:
+            self._framed = True
             self._sink.frames(parts)
             return
         self._held += b"".join(parts)
         if self._stream:
             *frames, self._held = self._held.split(_FRAME_END)
             if frames:
+                self._framed = True
                 self._sink.frames([frame + _FRAME_END for frame in frames])
 
     def finish(self, ending: Ending) -> None:
+        if self.over:
+            return
         if ending == "complete":
-            if self._held and not self.over:
+            if self._held or not self._stream:
                 self._sink.frames([self._held])
             self._end("complete", None)
+        elif self._framed:
+            what = f"upstream '{self._name}' broke off in the middle of an answer; what had come of the stream was passed on"
+            self._end("broken", StreamInterruptedError(what))
         else:
-            self._end("broken", StreamInterruptedError(f"{self._name}: the connection broke before the answer's end."))
+            self._end("broken", UpstreamProtocolError(f"upstream '{self._name}' broke off before its answer was whole"))
 
     def _check_limits(self) -> None:
         """Ends the exchange when a limit has passed, or looks again when the next one may have."""
@@ -206,7 +227,10 @@ class ScriptedExchange:
             self._timers.wake(self._alarm, due)
             return
         self._player.cancel()
-        self._end("timeout", UpstreamTimeoutError(f"{self._name}: the {name} limit passed."))
+        self._end(
+            "timeout",
+            UpstreamTimeoutError(f"upstream '{self._name}': the {name} limit passed; it is too slow for this route"),
+        )
 
     def _end(self, outcome: Outcome, error: UpstreamError | None) -> None:
         if self.over:

@@ -54,11 +54,13 @@ class Player:
         self._held: bytearray | None = None
         self._missed = False
         self._paused = False
-        self._started = 0.0
+        self._started: float | None = None
         self.over = False
 
     def start(self) -> None:
         plan = self._plan
+        if self.over:
+            return
         self._counts.open += 1
         self._started = self._timers.now()
         if plan.telling is None and plan.body is None:
@@ -88,9 +90,11 @@ class Player:
         if self.over:
             return
         self.over = True
+        self._counts.hung_up += 1
+        if self._started is None:
+            return
         self._timers.forget(self)
         self._counts.open -= 1
-        self._counts.hung_up += 1
         plan = self._plan
         if plan.body is not None and not self._begun:
             self._counts.completion_tokens += plan.pace.tokens_by(self._timers.now() - self._started, plan.tokens)
@@ -169,6 +173,7 @@ class Player:
         pace = self._plan.pace
         if pace.instant:
             return beats
+        started = self._started or 0.0
         now = self._timers.now() + _EARLY
         if self._gaps is not None:
             due = self._beat
@@ -176,8 +181,8 @@ class Player:
                 due += 1
                 self._due += next(self._gaps)
             return due
-        due = pace.tokens_by(now - self._started, beats)
-        self._due = self._started + pace.moment_of(due + 1)
+        due = pace.tokens_by(now - started, beats)
+        self._due = started + pace.moment_of(due + 1)
         return due
 
     def _drip(self, piece_bytes: int, pause_seconds: float) -> None:
@@ -209,7 +214,7 @@ class Player:
         return held
 
     def _end(self) -> None:
-        if self._plan.ending == "stall":
+        if self._plan.ending == "stall" or self.over:
             return
         self.over = True
         self._counts.open -= 1

@@ -34,6 +34,8 @@ class Server:
         self.port = free_port()
         self.home = Path(tempfile.mkdtemp(prefix=f"hf-{name}-", dir="/tmp"))
         self.log = self.home / "log"
+        self.uid: int | None
+        self.gid: int | None
         self.uid, self.gid = unprivileged_user()
         self.give(self.home)
         self._process: subprocess.Popen[bytes] | None = None

@@ -1,1 +1,43 @@
-"""Durable state in PostgreSQL, shared by several nodes."""
+"""Everything durable on PostgreSQL: record, calls, money and directory, shared by any number of nodes.
+
+For whom: whoever runs more than one process, or already keeps a PostgreSQL that is backed up and watched. One process on
+one machine is served faster by the embedded engine.
+
+How it differs from the embedded engine
+- A reservation of money is committed before `reserve` returns (one round trip, shared by all that wait at the time).
+- `written` and `synced` are the same: PostgreSQL acknowledges what is on its disk.
+- While the server is away handed units wait in this process, in order, and are applied once it is back; reads and
+  reserves raise StoreUnavailableError at once.
+- Open calls stand in a table of their own, so the large table is only added to.
+
+What it needs: PostgreSQL 14 or newer (tested on 18), a primary, a database encoded UTF8, a role that may create a schema
+there (`holdfast`, nothing outside it is touched), and direct connections or a pooler in session mode. `connections` a
+node (default 8) plus one while it starts. `synchronous_commit = off` on the server is raised to `on` for our sessions;
+`fsync = off` we cannot see through. Nothing is notified or listened to.
+"""
+
+from typing import TYPE_CHECKING
+
+from holdfast.kernel.clock import Clock
+from holdfast.kernel.errors import SettingsError
+
+if TYPE_CHECKING:
+    from holdfast.engines.postgres.store import Postgres
+
+__all__ = ["Postgres", "open_postgres"]
+
+
+async def open_postgres(
+    url: str, *, clock: Clock, node: str, connections: int = 8, commit_interval_seconds: float = 0.01
+) -> "Postgres":
+    """Connects, migrates where needed and registers this node. Raises StoreUnavailableError where no server answers,
+    SchemaMismatchError where the store is too new or the server too old, SettingsError where the URL cannot be used."""
+    try:
+        from holdfast.engines.postgres.store import open_store
+    except ImportError as error:
+        if (error.name or "psycopg").partition(".")[0] != "psycopg":
+            raise
+        raise SettingsError(f"PostgreSQL needs its driver: pip install 'holdfast[postgres]' ({error})") from error
+    return await open_store(
+        url, clock=clock, node=node, connections=connections, commit_interval_seconds=commit_interval_seconds
+    )

@@ -1,0 +1,78 @@
+"""Opening and closing the ports of one node together."""
+
+import asyncio
+from dataclasses import dataclass
+
+from holdfast.engines.postgres.calls import PostgresCalls
+from holdfast.engines.postgres.directory import PostgresDirectory
+from holdfast.engines.postgres.failures import Address
+from holdfast.engines.postgres.migrate import Migration, migrate, migrations
+from holdfast.engines.postgres.money import PostgresMoney
+from holdfast.engines.postgres.pool import Pool
+from holdfast.engines.postgres.record import PostgresRecord
+from holdfast.engines.postgres.statements import load
+from holdfast.kernel.clock import Clock
+from holdfast.kernel.ids import make_id
+
+MIGRATION_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """The ports of one node. `incarnation` is the store's: all nodes say the same."""
+
+    record: PostgresRecord
+    calls: PostgresCalls
+    money: PostgresMoney
+    directory: PostgresDirectory
+    incarnation: str
+    pools: tuple[Pool, ...]
+
+    async def close(self) -> None:
+        """Writes what was handed, then lets go of every connection."""
+        await self.money.close()
+        await self.record.close()
+        await asyncio.gather(*(pool.close() for pool in self.pools))
+
+
+async def open_store(
+    url: str,
+    *,
+    clock: Clock,
+    node: str,
+    connections: int,
+    commit_interval_seconds: float,
+    steps: tuple[Migration, ...] | None = None,
+) -> Postgres:
+    """Migrates where needed. `connections`: one writes records, one reserves money (from three on), the others read."""
+    address = Address(url, node)
+    incarnation = await _prepare(address, node, steps or migrations())
+    writer = make_id("writer")
+    readers = Pool(address, max(connections - 2, 1))
+    payer = Pool(address, 1) if connections > 2 else readers
+    record = PostgresRecord(
+        address,
+        readers,
+        clock=clock,
+        writer=writer,
+        node=node,
+        incarnation=incarnation,
+        interval=commit_interval_seconds,
+    )
+    money = PostgresMoney(payer, readers, writer=writer, hand=record.hand, flush=record.flush)
+    await record.open()
+    return Postgres(record, PostgresCalls(readers), money, PostgresDirectory(readers), incarnation, (readers, payer))
+
+
+async def _prepare(address: Address, node: str, steps: tuple[Migration, ...]) -> str:
+    pool = Pool(address, 1, statement_seconds=MIGRATION_SECONDS)
+    sql = load("record.sql")
+    try:
+        with address.translated():
+            async with pool.connection() as connection:
+                await migrate(connection, node, steps)
+                await connection.execute(sql["forget_writers"])
+                row = await (await connection.execute(sql["incarnation"], {"incarnation": make_id("store")})).fetchone()
+    finally:
+        await pool.close()
+    return str(row[0]) if row is not None else ""

@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         "_body_bytes",
         "_current",
         "_deaf",
+        "_head",
         "_head_bytes",
         "_headers",
         "_parser",
@@ -95,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._headers = 0
+        self._head = b""
         self._head_bytes = 0
         self._quiet_seconds = 0
         self._waiting_bytes = 0
@@ -316,7 +318,7 @@ class Connection(asyncio.Protocol):
             self._deaf = True
             self._transport.close()
 
-    # The player's output
+    # The player's output; the head leaves with the first bytes, in one write
 
     def begin(self, plan: Plan) -> None:
         request = self._current
@@ -329,19 +331,19 @@ class Connection(asyncio.Protocol):
             request.keep_alive = False
         else:
             framing = CHUNKED
-        self._transport.write(head(plan.status, plan.headers, plan.id, framing, request, self._server.date))
+        self._head = head(plan.status, plan.headers, plan.id, framing, request, self._server.date)
 
     def send(self, parts: list[bytes], whole: bool) -> None:
         request, plan = self._current, self._plan
         if request is None or plan is None:
             return
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        if plan.body is not None or request.http10:
-            self._transport.write(data)
-        elif whole or plan.drip is not None:
-            self._transport.write(chunk(data))
-        else:
-            self._transport.write(broken_chunk(data))
+        if plan.body is None and not request.http10:
+            data = chunk(data) if whole or plan.drip is not None else broken_chunk(data)
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        self._transport.write(data)
 
     def finish(self, ending: Ending) -> None:
         request, plan = self._current, self._plan

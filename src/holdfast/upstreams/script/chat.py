@@ -47,7 +47,7 @@ class Said:
     finish_reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """One chat completion as it is about to be answered. `fault` is "none" where the personality's does not strike."""
 

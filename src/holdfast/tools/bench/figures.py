@@ -36,6 +36,11 @@ class Figure:
         return max(self.values, default=0.0)
 
     @property
+    def compares(self) -> bool:
+        """Whether it is about two systems, or the machine under them, rather than about one system."""
+        return " " in self.system or self.system == "machine"
+
+    @property
     def spread(self) -> float:
         """(max - min) / median: over the rounds of a baseline, the machine's own noise."""
         return (self.high - self.low) / self.median if self.median else 0.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+OTHERS = "machine taken by others"
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 

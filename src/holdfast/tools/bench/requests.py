@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from holdfast.tools.bench.figures import Figure, noise, ratios
 from holdfast.tools.bench.lab import Lab
 from holdfast.tools.bench.load import LoadPlan, LoadResult
+from holdfast.tools.bench.machine import OTHERS
 from holdfast.tools.bench.systems import System
 
 Results = dict[str, list[LoadResult]]
@@ -68,9 +69,7 @@ def figures(section: str, results: Results) -> list[Figure]:
                 tuple(run.generator_cpu_share * 100 for run in runs),
             ),
             Figure(section, name, "machine idle", "%", tuple(run.machine_idle_share * 100 for run in runs)),
-            Figure(
-                section, name, "machine taken by others", "%", tuple(run.machine_others_share * 100 for run in runs)
-            ),
+            Figure(section, name, OTHERS, "%", tuple(run.machine_others_share * 100 for run in runs)),
         ]
     return found + _ratios(section, results)
 

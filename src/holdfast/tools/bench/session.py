@@ -9,7 +9,7 @@ from holdfast.tools.bench import engines, latency, memory, requests, streams
 from holdfast.tools.bench.children import BenchError, Children
 from holdfast.tools.bench.figures import Figure
 from holdfast.tools.bench.lab import Lab
-from holdfast.tools.bench.machine import describe
+from holdfast.tools.bench.machine import OTHERS, describe
 from holdfast.tools.bench.options import BenchOptions
 from holdfast.tools.bench.report import print_json, print_tables
 
@@ -20,6 +20,8 @@ MEASURES: Mapping[str, Callable[[Lab], list[Figure]]] = {
     "memory": memory.measure,
     "engines": engines.measure,
 }
+
+OTHERS_TO_TELL = 5.0
 
 
 def run(options: BenchOptions) -> int:
@@ -37,6 +39,9 @@ def run(options: BenchOptions) -> int:
             notes, problems = lab.notes, lab.problems
             for section in options.sections:
                 figures += MEASURES[section](lab)
+            busiest = max((figure.high for figure in figures if figure.name == OTHERS), default=0.0)
+            if busiest > OTHERS_TO_TELL:
+                lab.note(f"other work took up to {busiest:.0f} % of the machine: trust the ratios, not the figures")
     except BenchError as error:
         problems.append(str(error))
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import msgspec
 
 from holdfast.tools.bench.figures import Figure, added, ratios
 from holdfast.tools.bench.lab import Lab
+from holdfast.tools.bench.machine import OTHERS
 from holdfast.tools.bench.readers import ReadersPlan, ReadersResult
 from holdfast.tools.bench.systems import System
 
@@ -15,7 +16,7 @@ GOALS_MS = {500: "<= 5", 1000: "<= 30"}
 SEARCH_FROM, SEARCH_STEP, SEARCH_TO = 400, 200, 3000
 SEARCH_SECONDS = 10.0
 NUMBERS_A_RUN = 1_000_000
-MEBIBYTE = 1024 * 1024
+MEGABYTE = 1e6
 
 
 class Told(msgspec.Struct):
@@ -80,7 +81,9 @@ def measure(lab: Lab) -> list[Figure]:
                 results.setdefault(system.name, []).append(result)
                 late.append(told.late_p99_ms)
         found += figures(f"{SECTION} {streams}", results, GOALS_MS.get(streams, ""))
-        found.append(Figure(f"{SECTION} {streams}", "pacer", "lateness of the upstream itself, p99", "ms", tuple(late)))
+        found.append(
+            Figure(f"{SECTION} {streams}", "machine", "lateness of the upstream itself, p99", "ms", tuple(late))
+        )
     if lab.options.find_max:
         found += find_max(lab, player)
     return found
@@ -103,9 +106,7 @@ def figures(section: str, results: dict[str, list[ReadersResult]], goal: str) ->
                 "0",
             ),
             Figure(section, name, "machine idle", "%", tuple(run.machine_idle_share * 100 for run in runs)),
-            Figure(
-                section, name, "machine taken by others", "%", tuple(run.machine_others_share * 100 for run in runs)
-            ),
+            Figure(section, name, OTHERS, "%", tuple(run.machine_others_share * 100 for run in runs)),
             Figure(
                 section, name, "stream client's CPU", "% of a core", tuple(run.reader_cpu_share * 100 for run in runs)
             ),
@@ -136,7 +137,7 @@ def _memory(section: str, name: str, runs: list[ReadersResult]) -> list[Figure]:
         return []
     places = {"RSS at the start": 0.0, "RSS in the middle": 0.5, "RSS at the end": 1.0}
     return [
-        Figure(section, name, what, "MiB", tuple(taken[int(share * (len(taken) - 1))] / MEBIBYTE for taken in samples))
+        Figure(section, name, what, "MB", tuple(taken[int(share * (len(taken) - 1))] / MEGABYTE for taken in samples))
         for what, share in places.items()
     ]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -159,7 +159,7 @@ class Watch:
         self._files = FileWatch(attempt.files, attempt.seen)
         return attempt.found
 
-    async def changes(self) -> AsyncIterator[Loaded | SettingsError]:
+    async def changes(self) -> AsyncGenerator[Loaded | SettingsError, None]:
         """Every change, for ever; files are read in a thread."""
         while True:
             await self._clock.sleep(self._interval_seconds)

@@ -62,7 +62,7 @@ class CallerError(HoldfastError):
 
     code = "invalid_request"
     status = 400
-    retry = "never"
+    retry: Retry = "never"
     fault = "caller"
     log_level = "info"
 
@@ -250,7 +250,7 @@ class OwnError(HoldfastError):
 
     code = "internal_error"
     status = 500
-    retry = "later"
+    retry: Retry = "later"
     fault = "us"
     log_level = "error"
 

@@ -85,7 +85,7 @@ def _put(raw: dict[str, Any], source: str, given: Given | Unknown, report: Repor
         if not isinstance(table, dict):
             return
     table[given.path[-1]] = _Said(given.value)
-    report.outside[given.path] = label
+    report.overrule(given.path, label)
 
 
 class _Reader:
@@ -97,7 +97,8 @@ class _Reader:
         self.secret_files: list[Path] = []
 
     def table(self, kind: Any, raw: Mapping[str, Any], path: KeyPath) -> Any:
-        """A dataclass of `kind`; a field that is wrong gets its default, or the empty value of its type."""
+        """A dataclass of `kind`; a field that is wrong gets its default, or the empty value of its type, and then nothing
+        is said of what that would contradict."""
         if kind not in self._hints:
             self._hints[kind] = get_type_hints(kind)
         declared = {field.name: field for field in fields(kind)}
@@ -106,6 +107,7 @@ class _Reader:
                 what = "table" if isinstance(raw[name], dict) else "key"
                 self._report.wrong((*path, name), f'unknown {what} "{name}"{nearest(name, declared)}', named=True)
         values = {}
+        wrong_before = self._report.count
         for name, field in declared.items():
             if name in raw:
                 values[name] = self._field(field, self._hints[kind][name], raw[name], (*path, name))
@@ -113,7 +115,7 @@ class _Reader:
                 self._report.wrong((*path, name), f'"{name}" is missing: {field.metadata["help"]}', named=True)
                 values[name] = _empty(self._hints[kind][name])
         made = kind(**values)
-        if isinstance(made, Contradictable):
+        if isinstance(made, Contradictable) and self._report.count == wrong_before:
             for name, sentence in made.contradictions():
                 self._report.wrong((*path, name), sentence)
         return made

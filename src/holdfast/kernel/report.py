@@ -39,6 +39,15 @@ class Report:
         self._general: list[str] = []
         self._problems: dict[KeyPath, tuple[int, str]] = {}
 
+    def overrule(self, path: KeyPath, label: str) -> None:
+        """What the file says at `path` and below it is not what counts."""
+        self.outside[path] = label
+        self.lines = {at: line for at, line in self.lines.items() if len(at) <= len(path) or at[: len(path)] != path}
+
+    @property
+    def count(self) -> int:
+        return len(self._problems)
+
     def origin(self, path: KeyPath) -> str:
         """`holdfast.toml:12`, `environment`, `flag` or `default`."""
         if path in self.outside:

@@ -1,0 +1,10 @@
+from pathlib import Path
+
+import pytest
+
+from tests.settings.said import Folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)

@@ -32,8 +32,8 @@ class Batch:
                 if change.id not in self.whole and change.id not in self.closed:
                     self.opened.setdefault(change.id, opened_row(change))
             case Settled():
-                for scope, period in change.balances or ((None, None),):
-                    self.settled.append((change.call_id, scope, period, change.spent_nanodollars))
+                reserved, spent = change.reserved_nanodollars, change.spent_nanodollars
+                self.settled += [(change.call_id, scope, period, reserved, spent) for scope, period in change.balances]
             case Attempted():
                 self.attempts.append(attempt_row(change))
             case _:
@@ -73,8 +73,8 @@ class BatchWriter:
             ("whole", calls["whole"]),
             ("closed", calls["close"]),
             ("attempts", calls["attempt"]),
-            ("settled", money["settle"]),
         )
+        self._settle = money["settle"]
 
     async def advance(self, connection: Connection, number: int) -> None:
         await connection.execute(self._advance, {"writer": self._writer, "batch": number})
@@ -100,4 +100,7 @@ class BatchWriter:
                 cursor = await connection.execute(statement, parameters)
                 if name == "closed":
                     moved = cursor
+        ended = [*batch.closed, *batch.whole]
+        if ended or batch.settled:
+            await connection.execute(self._settle, {"rows": encode(batch.settled), "ended": ended})
         return moved

@@ -7,7 +7,7 @@ row away, once; a reserve whose answer was lost, or whose caller has gone, is gi
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -16,9 +16,10 @@ from holdfast.engines.postgres.failures import in_the_way
 from holdfast.engines.postgres.pool import Connection, Pool
 from holdfast.engines.postgres.rows import encode
 from holdfast.engines.postgres.statements import load
+from holdfast.kernel.clock import Clock
 from holdfast.kernel.errors import ConflictError, HoldfastError, StoreUnavailableError
 from holdfast.ports.money import Balance, Difference, Held, Refused, Settled
-from holdfast.ports.record import Change
+from holdfast.ports.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ MOST_REQUESTS = 256
 MOST_KNOWN = 100_000
 RESERVE_SECONDS = 5.0
 COUNT_SECONDS = 60.0  # a balance met in the middle of its period: its calls so far are added up
-SECOND_LOOK_SECONDS = 0.25
+UNOPENED_SECONDS = 3600.0  # longer than any call waits for its first attempt
 TRIES = 5
 
 Pair = tuple[str, str]
@@ -54,17 +55,17 @@ class _Request:
 
 
 class PostgresMoney:
-    """`hand` is how a reservation that nobody can use any more is given back: the record's."""
+    """Reservations that nobody can use any more are given back through the record."""
 
-    def __init__(
-        self, pool: Pool, readers: Pool, *, writer: str, hand: Callable[[Change], None], flush: Callable[[], Any]
-    ) -> None:
+    def __init__(self, pool: Pool, readers: Pool, *, clock: Clock, writer: str, record: Record) -> None:
         self._pool = pool
         self._readers = readers
         self._writer = writer
-        self._hand = hand
-        self._flush = flush
+        self._now = clock.now
+        self._record = record
         self._sql = load("money.sql")
+        for name in ("compare", "free_leaked"):
+            self._sql[name] = self._sql[name].replace("{stands}", self._sql["stands"])
         self._known: set[Pair] = set()
         self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None
@@ -94,9 +95,9 @@ class PostgresMoney:
         return [found.get((b.scope, b.period)) or Held(b.scope, b.period, 0, 0) for b in balances]
 
     async def recompute(self, *, repair: bool) -> list[Difference]:
-        """One at a time in the fleet. Reservations whose call is not open, of a process that has gone, count as nothing;
-        so do ours, when after the backlog was written and a quarter of a second more their call is still not open."""
-        await self._flush()
+        """One at a time in the fleet; nobody is stopped while calls are added up. To it a reservation whose call is not
+        opened yet is right for an hour, as long as its process lives."""
+        await self._record.flush()
         with self._readers.address.translated():
             async with self._readers.connection(within_seconds=10 * COUNT_SECONDS) as connection:
                 await connection.execute(self._sql["alone"])
@@ -113,12 +114,7 @@ class PostgresMoney:
             await asyncio.wait([self._task])
 
     async def _recompute(self, connection: Connection, repair: bool) -> list[Difference]:
-        parameters: dict[str, Any] = {"writer": self._writer}
-        orphans = await (await connection.execute(self._sql["orphans"], parameters)).fetchall()
-        if orphans:
-            await asyncio.sleep(SECOND_LOOK_SECONDS)
-            await self._flush()
-        parameters["orphans"] = [row[0] for row in orphans]
+        parameters: dict[str, Any] = {"writer": self._writer, "unopened_since": self._now() - UNOPENED_SECONDS}
         rows = await (await connection.execute(self._sql["compare"], parameters)).fetchall()
         differences = [
             Difference(Held(scope, period, spent, reserved), Held(scope, period, right_spent, right_reserved))
@@ -126,14 +122,13 @@ class PostgresMoney:
             if (spent, reserved) != (right_spent, right_reserved)
         ]
         if repair and differences:
-            parameters["deltas"] = encode(
-                [
-                    (d.held.scope, d.held.period, d.recomputed.spent_nanodollars - d.held.spent_nanodollars)
-                    for d in differences
-                ]
-            )
+            deltas = [
+                (d.held.scope, d.held.period, d.recomputed.spent_nanodollars - d.held.spent_nanodollars)
+                for d in differences
+            ]
+            parameters["deltas"] = encode(deltas)
             async with connection.transaction():
-                for name in ("stop_batches", "lock_balances", "free_orphans", "hold_open_calls", "repair"):
+                for name in ("stop_batches", "lock_balances", "free_leaked", "repair"):
                     await connection.execute(self._sql[name], parameters)
         return differences
 
@@ -157,7 +152,7 @@ class PostgresMoney:
         for request in requests:
             if not request.answer.done() or request.answer.cancelled():
                 request.fail(error)
-                self._hand(request.released())
+                self._record.hand(request.released())
 
     async def _reserve(self, requests: list[_Request]) -> None:
         wanted = sorted({(balance.scope, balance.period) for request in requests for balance in request.balances})
@@ -171,7 +166,7 @@ class PostgresMoney:
             )
             for request in requests
         ]
-        parameters = {"writer": self._writer, "wanted": encode(wanted), "asked": encode(asked)}
+        parameters = {"writer": self._writer, "now": self._now(), "wanted": encode(wanted), "asked": encode(asked)}
         every = [balance for request in requests for balance in request.balances]
         rows: list[Any] = []
         for _ in range(TRIES):
@@ -207,16 +202,15 @@ class PostgresMoney:
         if not request.answer.done():
             request.answer.set_result(answer)
         elif not refused:
-            self._hand(request.released())
+            self._record.hand(request.released())
 
     async def _meet(self, connection: Connection, balances: Sequence[Balance]) -> None:
         """Count balances this process has not seen yet, where nobody else did."""
         fresh = {(b.scope, b.period): b for b in balances if (b.scope, b.period) not in self._known}
         if not fresh:
             return
-        await connection.execute(
-            self._sql["know"], {"writer": self._writer, "wanted": encode([_described(b) for b in fresh.values()])}
-        )
+        wanted = encode([_described(balance) for balance in fresh.values()])
+        await connection.execute(self._sql["know"], {"writer": self._writer, "now": self._now(), "wanted": wanted})
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
         self._known.update(fresh)

@@ -1,34 +1,49 @@
 -- name: know
-SELECT holdfast.know_1(%(writer)s, %(wanted)s::jsonb)
+SELECT holdfast.know_1(%(writer)s, %(now)s, %(wanted)s::jsonb)
 
 -- name: reserve
-SELECT request, refused, held FROM holdfast.reserve_1(%(writer)s, %(wanted)s::jsonb, %(asked)s::jsonb)
+SELECT request, refused, held FROM holdfast.reserve_1(%(writer)s, %(now)s, %(wanted)s::jsonb, %(asked)s::jsonb)
 
 -- name: settle
--- Ends of reservations: [call_id, scope, period, spent]. A call's reservations are given back on every balance that
--- holds one, once; its spending is booked on the balances it names and on those that met it while it was open.
+-- Ends of reservations: [call_id, scope, period, reserved, spent], and the calls that ended in this batch. What a call
+-- holds of a balance is given back up to what it holds, so that nothing is given back twice; an ended call holds nothing.
 -- Balances are locked in the order in which `reserve` locks them.
 WITH given AS (
-    SELECT r->>0 AS call_id, r->>1 AS scope, r->>2 AS period, (r->>3)::bigint AS spent
-    FROM jsonb_array_elements(%(rows)s::jsonb) AS r
+    SELECT r->>0 AS call_id, r->>1 AS scope, r->>2 AS period, sum((r->>3)::bigint) AS reserved, sum((r->>4)::bigint) AS spent
+    FROM jsonb_array_elements(%(rows)s::jsonb) AS r GROUP BY 1, 2, 3
 ),
-settled AS (SELECT DISTINCT ON (call_id) call_id, spent FROM given),
 freed AS (
-    DELETE FROM holdfast.reservations r USING settled s WHERE r.call_id = s.call_id
-    RETURNING r.call_id, r.scope, r.period, r.amount_nanodollars, s.spent
+    DELETE FROM holdfast.reservations r USING given g
+    WHERE r.call_id = g.call_id AND r.scope = g.scope AND r.period = g.period
+        AND (r.amount_nanodollars <= g.reserved OR r.call_id = ANY (%(ended)s::text[]))
+    RETURNING r.scope, r.period, r.amount_nanodollars AS amount
+),
+lessened AS (
+    UPDATE holdfast.reservations r SET amount_nanodollars = r.amount_nanodollars - g.reserved FROM given g
+    WHERE r.call_id = g.call_id AND r.scope = g.scope AND r.period = g.period
+        AND NOT (r.amount_nanodollars <= g.reserved OR r.call_id = ANY (%(ended)s::text[]))
+    RETURNING r.scope, r.period, g.reserved AS amount
+),
+adopted AS (
+    DELETE FROM holdfast.reservations r
+    WHERE r.adopted AND r.call_id = ANY (%(ended)s::text[]) AND NOT EXISTS (
+        SELECT FROM given g WHERE r.call_id = g.call_id AND r.scope = g.scope AND r.period = g.period)
+    RETURNING r.call_id, r.scope, r.period, r.amount_nanodollars AS amount
 ),
 deltas AS (
     SELECT scope, period, sum(spent) AS spent, sum(amount) AS amount
     FROM (
         SELECT scope, period, spent, 0 AS amount FROM given
         UNION ALL
+        SELECT scope, period, 0, amount FROM freed
+        UNION ALL
+        SELECT scope, period, 0, amount FROM lessened
+        UNION ALL
         SELECT
-            f.scope, f.period,
-            CASE WHEN EXISTS (
-                SELECT FROM given g WHERE g.call_id = f.call_id AND g.scope = f.scope AND g.period = f.period
-            ) THEN 0 ELSE f.spent END,
-            f.amount_nanodollars
-        FROM freed f
+            a.scope, a.period, coalesce(c.cost_nanodollars, 0) + coalesce((
+                SELECT sum(f.cost_nanodollars) FROM holdfast.attempts f WHERE f.call_id = a.call_id
+            ), 0), a.amount
+        FROM adopted a JOIN holdfast.calls c ON c.id = a.call_id
     ) AS d GROUP BY scope, period
 ),
 locked AS MATERIALIZED (
@@ -51,41 +66,33 @@ SELECT pg_advisory_lock(1213481296, 3)
 -- name: no_longer_alone
 SELECT pg_advisory_unlock(1213481296, 3)
 
--- name: orphans
--- Reservations made here whose calls are not open.
-SELECT DISTINCT call_id FROM holdfast.reservations r
-WHERE writer = %(writer)s AND NOT EXISTS (SELECT FROM holdfast.open_calls o WHERE o.id = r.call_id)
-
 -- name: compare
 -- Every balance that can still be recomputed beside what calls and reservations say of it, by one snapshot.
--- A reservation counts while its call is open, or is about to be: its process lives and it is younger than a minute.
-WITH live AS (
-    SELECT w.writer FROM holdfast.writers w JOIN pg_locks l ON l.objid = w.number::oid
-    WHERE l.locktype = 'advisory' AND l.classid = 1213481297::oid
-        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-),
-standing AS (
-    SELECT r.scope, r.period, r.amount_nanodollars FROM holdfast.reservations r
-    WHERE EXISTS (SELECT FROM holdfast.open_calls o WHERE o.id = r.call_id)
-        OR (r.writer = %(writer)s AND r.call_id <> ALL (%(orphans)s::text[]))
-        OR (
-            r.writer <> %(writer)s AND r.writer IN (SELECT writer FROM live)
-            AND r.reserved_at > clock_timestamp() - interval '1 minute'
-        )
-    UNION ALL
-    SELECT b.scope, b.period, o.reserved_nanodollars
-    FROM holdfast.balances b JOIN holdfast.open_scopes o
-        ON o.scope = b.scope AND o.opened_at >= b.since AND o.opened_at < b.until
-    WHERE NOT EXISTS (
-        SELECT FROM holdfast.reservations r WHERE r.call_id = o.id AND r.scope = b.scope AND r.period = b.period)
-),
-sums AS (SELECT scope, period, sum(amount_nanodollars)::bigint AS amount FROM standing GROUP BY scope, period)
+WITH sums AS (
+    SELECT r.scope, r.period, sum(r.amount_nanodollars)::bigint AS amount
+    FROM holdfast.reservations r WHERE {stands} GROUP BY r.scope, r.period
+)
 SELECT
     b.scope, b.period, b.spent_nanodollars, b.reserved_nanodollars,
     holdfast.spent_1(b.organisation, b.team, b.key_id, b.since, b.until), coalesce(s.amount, 0)
 FROM holdfast.balances b LEFT JOIN sums s ON s.scope = b.scope AND s.period = b.period
 WHERE b.since >= (SELECT pruned_before FROM holdfast.store)
 ORDER BY b.scope, b.period
+
+-- name: stands
+-- Of a reservation r: its call is open, or is about to be, because its process lives and it is not too old.
+(
+    EXISTS (SELECT FROM holdfast.open_calls o WHERE o.id = r.call_id)
+    OR (
+        NOT EXISTS (SELECT FROM holdfast.calls c WHERE c.id = r.call_id)
+        AND r.reserved_at > %(unopened_since)s
+        AND (r.writer = %(writer)s OR r.writer IN (
+            SELECT w.writer FROM holdfast.writers w JOIN pg_locks l ON l.objid = w.number::oid
+            WHERE l.locktype = 'advisory' AND l.classid = 1213481297::oid
+                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        ))
+    )
+)
 
 -- name: stop_batches
 -- While a repair runs, no batch moves money.
@@ -94,30 +101,8 @@ SELECT pg_advisory_xact_lock(1213481296, 2)
 -- name: lock_balances
 SELECT FROM holdfast.balances ORDER BY scope, period FOR UPDATE
 
--- name: free_orphans
-DELETE FROM holdfast.reservations r
-WHERE NOT EXISTS (SELECT FROM holdfast.open_calls o WHERE o.id = r.call_id)
-    AND (
-        (writer = %(writer)s AND call_id = ANY (%(orphans)s::text[]))
-        OR (
-            writer <> %(writer)s AND (
-                reserved_at <= clock_timestamp() - interval '1 minute'
-                OR NOT EXISTS (
-                    SELECT FROM holdfast.writers w JOIN pg_locks l ON l.objid = w.number::oid
-                    WHERE w.writer = r.writer AND l.locktype = 'advisory' AND l.classid = 1213481297::oid
-                        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                )
-            )
-        )
-    )
-
--- name: hold_open_calls
--- An open call that a balance does not know of is held there as its row says, so that its end is booked there.
-INSERT INTO holdfast.reservations (call_id, scope, period, amount_nanodollars, writer)
-SELECT o.id, b.scope, b.period, o.reserved_nanodollars, %(writer)s
-FROM holdfast.balances b JOIN holdfast.open_scopes o
-    ON o.scope = b.scope AND o.opened_at >= b.since AND o.opened_at < b.until
-ON CONFLICT DO NOTHING
+-- name: free_leaked
+DELETE FROM holdfast.reservations r WHERE NOT {stands}
 
 -- name: repair
 -- `deltas`: [scope, period, spending to add]. Spending is corrected by the difference seen, which no call that ended

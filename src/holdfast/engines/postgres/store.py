@@ -59,7 +59,7 @@ async def open_store(
         incarnation=incarnation,
         interval=commit_interval_seconds,
     )
-    money = PostgresMoney(payer, readers, writer=writer, hand=record.hand, flush=record.flush)
+    money = PostgresMoney(payer, readers, clock=clock, writer=writer, record=record)
     await record.open()
     return Postgres(record, PostgresCalls(readers), money, PostgresDirectory(readers), incarnation, (readers, payer))
 

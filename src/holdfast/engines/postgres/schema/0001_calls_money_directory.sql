@@ -128,14 +128,16 @@ CREATE TABLE holdfast.balances (
     PRIMARY KEY (scope, period)
 ) WITH (fillfactor = 50);
 
--- What one call holds of one balance until it is settled.
+-- What one call holds of one balance until it is settled. An adopted one belongs to a call that was open before the
+-- balance was known: its end is booked there although its settlement does not name the balance.
 CREATE TABLE holdfast.reservations (
     call_id text NOT NULL,
     scope text NOT NULL,
     period text NOT NULL,
     amount_nanodollars bigint NOT NULL,
     writer text NOT NULL,
-    reserved_at timestamptz NOT NULL DEFAULT now(),
+    reserved_at double precision NOT NULL,
+    adopted boolean NOT NULL DEFAULT false,
     PRIMARY KEY (call_id, scope, period)
 );
 
@@ -241,9 +243,8 @@ BEGIN
     RETURN coalesce(first_attempts, 0) + coalesce(further_attempts, 0);
 END $$;
 
--- Meet balances nobody knows yet: count the calls so far, with no batch in between. An open call holds what its row
--- says, so that its end is booked here too.
-CREATE FUNCTION holdfast.know_1(who text, wanted jsonb) RETURNS void LANGUAGE plpgsql AS $$
+-- Meet balances nobody knows yet: count the calls so far, with no batch in between, and adopt the open ones.
+CREATE FUNCTION holdfast.know_1(who text, at double precision, wanted jsonb) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     fresh holdfast.balances;
 BEGIN
@@ -258,8 +259,8 @@ BEGIN
         ORDER BY w.scope, w.period
     LOOP
         fresh.spent_nanodollars := holdfast.spent_1(fresh.organisation, fresh.team, fresh.key_id, fresh.since, fresh.until);
-        INSERT INTO holdfast.reservations (call_id, scope, period, amount_nanodollars, writer)
-        SELECT o.id, fresh.scope, fresh.period, o.reserved_nanodollars, who
+        INSERT INTO holdfast.reservations (call_id, scope, period, amount_nanodollars, writer, reserved_at, adopted)
+        SELECT o.id, fresh.scope, fresh.period, o.reserved_nanodollars, who, at, true
         FROM holdfast.open_scopes o
         WHERE o.scope = fresh.scope AND o.opened_at >= fresh.since AND o.opened_at < fresh.until
         ON CONFLICT DO NOTHING;
@@ -273,7 +274,7 @@ END $$;
 -- `wanted`: distinct [scope, period], sorted. `asked`: [call_id, amount, [places in wanted, from 1], [limits]].
 -- A row answers a request: `refused` is 0, or which of its balances would pass its limit (from 1); `held` is
 -- spent and reserved of all its balances afterwards, or of the refusing one. No row at all: a balance is not known.
-CREATE FUNCTION holdfast.reserve_1(who text, wanted jsonb, asked jsonb)
+CREATE FUNCTION holdfast.reserve_1(who text, at double precision, wanted jsonb, asked jsonb)
 RETURNS TABLE (request integer, refused integer, held bigint[]) LANGUAGE plpgsql AS $$
 DECLARE
     known integer;
@@ -327,8 +328,8 @@ BEGIN
     UPDATE holdfast.balances b SET reserved_nanodollars = reserved[w.n]
     FROM jsonb_array_elements(wanted) WITH ORDINALITY AS w (pair, n)
     WHERE b.scope = w.pair->>0 AND b.period = w.pair->>1 AND added[w.n] <> 0;
-    INSERT INTO holdfast.reservations (call_id, scope, period, amount_nanodollars, writer)
-    SELECT r->>0, wanted->(p::integer - 1)->>0, wanted->(p::integer - 1)->>1, sum((r->>1)::bigint), who
+    INSERT INTO holdfast.reservations (call_id, scope, period, amount_nanodollars, writer, reserved_at)
+    SELECT r->>0, wanted->(p::integer - 1)->>0, wanted->(p::integer - 1)->>1, sum((r->>1)::bigint), who, at
     FROM jsonb_array_elements(asked) WITH ORDINALITY AS q (r, n), jsonb_array_elements_text(r->2) AS p
     WHERE n = ANY (granted)
     GROUP BY 1, 2, 3

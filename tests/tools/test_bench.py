@@ -19,7 +19,10 @@ from holdfast.tools.bench.configuration import KEY_VARIABLE, POSTGRES_VARIABLE, 
 from holdfast.tools.bench.figures import Figure, noise, quantile, ratios
 from holdfast.tools.bench.machine import Window, cpu_seconds, family, rss_bytes
 from holdfast.tools.bench.metrics import histogram, quantile_between
+from holdfast.tools.bench.readers import ReadersResult
 from holdfast.tools.bench.servers import start as start_servers
+from holdfast.tools.bench.streams import Told, find_max
+from holdfast.tools.bench.systems import System
 from holdfast.tools.bench.wire import address_of
 from tests.tools.mock import serving
 from tests.tools.test_bench_streams import script
@@ -181,6 +184,32 @@ def command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
+
+
+class ScriptedPlayer:
+    """A system that adds a millisecond of p99 for every 40 streams, and loses chunks above `whole_to`."""
+
+    def __init__(self, whole_to: int) -> None:
+        self.whole_to = whole_to
+        self.asked: list[tuple[str, int]] = []
+
+    def play(self, system: System, streams: int, seconds: float) -> tuple[ReadersResult, Told]:
+        self.asked.append((system.name, streams))
+        blank: dict[str, object] = dict.fromkeys(ReadersResult.__struct_fields__, 0)
+        blank |= {"p99_ms": 2 + (streams // 40 if system.name != "direct" else 0), "rss_bytes": (), "first_error": ""}
+        blank |= {"lost": int(streams > self.whole_to)}
+        return msgspec.convert(blank, ReadersResult), Told(chunks=0, late_p99_ms=0)
+
+
+@pytest.mark.parametrize(("whole_to", "most"), [(5000, 1200.0), (700, 700.0), (300, 0.0)])
+def test_the_largest_number_of_streams_is_found_by_what_is_added_and_by_what_is_lost(
+    whole_to: int, most: float
+) -> None:
+    player = ScriptedPlayer(whole_to)
+    direct, gateway = (System(name, address_of("http://127.0.0.1:1")) for name in ("direct", "gateway"))
+    (found,) = find_max(player, direct, [gateway])
+    assert found.values == (most,)
+    assert ("direct", 400) in player.asked
 
 
 def test_ratios_go_round_by_round_and_a_baseline_tells_the_noise() -> None:

@@ -1,6 +1,8 @@
 """Streams at a fixed pace: what a system adds to each chunk, what a chunk costs it, and whether every one arrives in order."""
 
 import http.client
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -24,6 +26,12 @@ class Told(msgspec.Struct):
 
     chunks: float
     late_p99_ms: float
+
+
+class Plays(Protocol):
+    """Runs so many streams through a system for so long."""
+
+    def play(self, system: System, streams: int, seconds: float) -> tuple[ReadersResult, Told]: ...
 
 
 class Player:
@@ -85,7 +93,8 @@ def measure(lab: Lab) -> list[Figure]:
             Figure(f"{SECTION} {streams}", "machine", "lateness of the upstream itself, p99", "ms", tuple(late))
         )
     if lab.options.find_max:
-        found += find_max(lab, player)
+        direct, *others = lab.streamers()
+        found += find_max(player, direct, others)
     return found
 
 
@@ -142,18 +151,16 @@ def _memory(section: str, name: str, runs: list[ReadersResult]) -> list[Figure]:
     ]
 
 
-def find_max(lab: Lab, player: Player) -> list[Figure]:
+def find_max(player: Plays, direct: System, systems: Sequence[System]) -> list[Figure]:
     """The most streams whose p99 stays within what may be added: steps upwards until one does not hold, then halfway back."""
 
     def holds(system: System, streams: int) -> bool:
-        direct, _ = player.play(lab.upstreams.pacer, streams, SEARCH_SECONDS)
+        below, _ = player.play(direct, streams, SEARCH_SECONDS)
         through, _ = player.play(system, streams, SEARCH_SECONDS)
-        return not through.broken and through.p99_ms - direct.p99_ms <= ADDED_MS
+        return not through.broken and through.p99_ms - below.p99_ms <= ADDED_MS
 
     found = []
-    for system in lab.streamers():
-        if system.name == "direct":
-            continue
+    for system in systems:
         best, streams = 0, SEARCH_FROM
         while streams <= SEARCH_TO and holds(system, streams):
             best, streams = streams, streams + SEARCH_STEP
@@ -161,14 +168,6 @@ def find_max(lab: Lab, player: Player) -> list[Figure]:
         if best and streams <= SEARCH_TO and holds(system, halfway):
             best = halfway
         goal = ">= 800" if system.name == "gateway" else ""
-        found.append(
-            Figure(
-                f"{SECTION} max",
-                system.name,
-                f"streams with added p99 <= {ADDED_MS:.0f} ms",
-                "streams",
-                (float(best),),
-                goal,
-            )
-        )
+        name = f"streams with added p99 <= {ADDED_MS:.0f} ms"
+        found.append(Figure(f"{SECTION} max", system.name, name, "streams", (float(best),), goal))
     return found

@@ -31,7 +31,7 @@ def parse_base_url(upstream: str, url: str) -> Address:
     try:
         parts = urlsplit(url)
         port = parts.port
-        host = (parts.hostname or "").encode("ascii" if ":" in (parts.hostname or "") else "idna").decode("ascii")
+        host = ascii_host(parts.hostname or "")
     except ValueError as error:
         raise SettingsError(f"{where} is no URL: {error}") from None
     if parts.scheme not in DEFAULT_PORTS or not host:
@@ -54,3 +54,8 @@ def parse_base_url(upstream: str, url: str) -> Address:
         authority=shown if port in {None, default} else f"{shown}:{port}",
         path=path,
     )
+
+
+def ascii_host(host: str) -> str:
+    """A host name as the wire spells it; an IPv6 address as it is. Raises ValueError."""
+    return host.encode("ascii" if ":" in host else "idna").decode("ascii")

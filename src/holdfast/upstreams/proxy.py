@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import unquote, urlsplit
 
 from holdfast.kernel.errors import SettingsError
-from holdfast.upstreams.address import Address
+from holdfast.upstreams.address import Address, ascii_host
 
 DIRECT = "none"
 
@@ -98,9 +98,10 @@ def _parse(url: str, where: str) -> Proxy:
     try:
         parts = urlsplit(url)
         port = parts.port or 80
+        host = ascii_host(parts.hostname or "")
     except ValueError:
         raise SettingsError(f"{where} is no URL") from None
-    if parts.scheme != "http" or not parts.hostname:
+    if parts.scheme != "http" or not host:
         raise SettingsError(
             f"{where} must be http://host:port; the proxy itself is spoken to in plain HTTP, TLS goes through it"
         )
@@ -108,6 +109,5 @@ def _parse(url: str, where: str) -> Proxy:
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = b"Basic " + base64.b64encode(pair.encode())
-    host = parts.hostname
     shown = f"[{host}]" if ":" in host else host
     return Proxy(host, port, f"http://{shown}:{port}", authorization)

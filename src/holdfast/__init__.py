@@ -1,3 +1,5 @@
 """The production layer for AI features: one program between an application and its models."""
 
-__all__: list[str] = []
+__version__ = "0.1.0"
+
+__all__ = ["__version__"]

@@ -37,6 +37,15 @@ class Histogram:
         return 0.0
 
 
+class Cell:
+    """One number that is counted up."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+
 class Counters:
     """One counter by label values, at most `limit` series of it; what comes later is counted as `other`."""
 
@@ -45,17 +54,21 @@ class Counters:
     def __init__(self, labels: tuple[str, ...], limit: int = 1000) -> None:
         self.labels = labels
         self.limit = limit
-        self.series: dict[tuple[str, ...], int] = {}
+        self.series: dict[tuple[str, ...], Cell] = {}
+
+    def of(self, key: tuple[str, ...]) -> Cell:
+        found = self.series.get(key)
+        if found is None:
+            if len(self.series) >= self.limit:
+                key = (OTHER,) * len(self.labels)
+            found = self.series.setdefault(key, Cell())
+        return found
 
     def add(self, key: tuple[str, ...], amount: int = 1) -> None:
-        series = self.series
-        if key in series:
-            series[key] += amount
-        elif len(series) < self.limit:
-            series[key] = amount
-        else:
-            other = (OTHER,) * len(self.labels)
-            series[other] = series.get(other, 0) + amount
+        self.of(key).value += amount
+
+    def values(self) -> dict[tuple[str, ...], float]:
+        return {key: cell.value for key, cell in self.series.items()}
 
 
 class Histograms:

@@ -7,6 +7,7 @@ Promises
   the connection breaks, a limit passes or the exchange is cancelled. A failure before the head is `end` alone.
 - Streaming: a frame is one whole event as the upstream spelt it, blank line included; nothing in it is parsed or changed.
   Not streaming (or an error answer to a streaming call): one frame, the whole body.
+- The headers of `head` are those that may reach the client, under the names they bear there.
 - `pause` stops reading from the socket within one received chunk; `cancel` closes it at once and ends with outcome `cancelled`.
 - Every exchange is bounded by four limits here: connect, first token, idle, total (job, the fifth, is the caller's).
 """
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from holdfast.kernel.errors import UpstreamError
+from holdfast.kernel.errors import HoldfastError
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -54,7 +55,7 @@ class Ended:
 
     __slots__ = ("error", "outcome", "reused", "sent")
 
-    def __init__(self, outcome: Outcome, error: UpstreamError | None = None, sent: bool = True, reused: bool = False) -> None:
+    def __init__(self, outcome: Outcome, error: HoldfastError | None = None, sent: bool = True, reused: bool = False) -> None:
         self.outcome = outcome
         self.error = error
         self.sent = sent

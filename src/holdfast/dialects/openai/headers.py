@@ -28,12 +28,8 @@ RESPONSE_PREFIXES: tuple[bytes, ...] = (b"x-ratelimit-",)
 
 
 def request_headers(client_headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """What of a client's headers may go to the provider, names in lower case."""
-    return [
-        (name, value)
-        for name, value in ((name.lower(), value) for name, value in client_headers)
-        if name in REQUEST_HEADERS
-    ]
+    """What of a client's headers, named in lower case, may go to the provider."""
+    return [header for header in client_headers if header[0] in REQUEST_HEADERS]
 
 
 def response_name(name: bytes) -> bytes | None:

@@ -92,10 +92,9 @@ class Exchange:
         if self.response_complete:
             return
         if not self.gone:
-            parts = [status_line(status), *self._own_lines(), headers, b"content-length: %d\r\n\r\n" % len(body)]
-            if self.method != b"HEAD":
-                parts.append(body)
-            self._protocol.transport.write(b"".join(parts))
+            shown = body if self.method != b"HEAD" else b""
+            lines = (status_line(status), self._own_lines(), headers, b"content-length: %d\r\n\r\n" % len(body), shown)
+            self._protocol.transport.write(b"".join(lines))
         self._finish()
 
     def head(self, status: int, headers: bytes) -> None:
@@ -105,7 +104,7 @@ class Exchange:
             self.keep_alive = False
         framing = CHUNKED_LINE if self._chunked else b"\r\n"
         self._head = b"".join(
-            (status_line(status), *self._own_lines(), b"cache-control: no-store\r\n", headers, framing)
+            (status_line(status), self._own_lines(), b"cache-control: no-store\r\n", headers, framing)
         )
 
     def frames(self, frames: Sequence[bytes]) -> bool:
@@ -150,15 +149,9 @@ class Exchange:
         if self._watcher is not None and not self.response_complete:
             self._watcher.ready(self)
 
-    def _own_lines(self) -> list[bytes]:
-        protocol = self._protocol
-        lines = [
-            protocol.serving.date_line,
-            b"x-request-id: %b\r\nholdfast-call: %b\r\n" % (self.request_id.encode(), self.id.encode()),
-        ]
-        if not self.keep_alive:
-            lines.append(CLOSE_LINE)
-        return lines
+    def _own_lines(self) -> bytes:
+        ids = f"x-request-id: {self.request_id}\r\nholdfast-call: {self.id}\r\n".encode()
+        return self._protocol.serving.date_line + ids if self.keep_alive else b"".join((self._protocol.serving.date_line, ids, CLOSE_LINE))
 
     def _finish(self) -> None:
         self.response_complete = True

@@ -8,6 +8,7 @@ slowest rate, no leniency of the parser. Answers leave in request order, hot and
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -37,6 +38,9 @@ HOT_PREFIX = b"/v1/"
 
 class HotProtocol(HttpToolsProtocol):
     """One client connection."""
+
+    cycle: Any  # an Exchange, or uvicorn's own cycle of a cold request
+    pipeline: deque[tuple[Any, Any]]
 
     def __init__(self, serving: Serving, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -116,7 +120,8 @@ class HotProtocol(HttpToolsProtocol):
         self.since = self.loop.time()
         if self.parser.should_upgrade():
             return
-        if sum([len(name) + len(value) for name, value in self.headers]) > MAX_HEADER_BYTES:
+        long = self.feeding > MAX_HEADER_BYTES or self.header_bytes > 0
+        if long and sum([len(name) + len(value) for name, value in self.headers]) > MAX_HEADER_BYTES:
             raise HeadersTooLargeError(f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
         if self.url.startswith(HOT_PREFIX):
             self._hot()
@@ -214,14 +219,14 @@ class HotProtocol(HttpToolsProtocol):
         exchange = Exchange(
             self, parser.get_method(), self.url, self.headers, http11 and parser.should_keep_alive(), http11
         )
-        self.cycle = exchange  # type: ignore[assignment]
+        self.cycle = exchange
         if former is None or former.response_complete:
             exchange.turn = True
             self.serving_exchange = exchange
             if self.expect_100_continue:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         else:
-            self.pipeline.appendleft((exchange, None))  # type: ignore[arg-type]
+            self.pipeline.appendleft((exchange, None))
             if len(self.pipeline) >= MAX_PIPELINED:
                 self.flow.pause_reading()
 

@@ -24,6 +24,7 @@ from holdfast.edge.server.http import HotProtocol
 from holdfast.edge.server.routes.gateway import route
 from holdfast.edge.server.settings import ServerSettings
 from holdfast.features.gateway.model import Gateway
+from holdfast.kernel.ids import Ids
 from holdfast.kernel.errors import DrainingError, HoldfastError, InternalError
 from holdfast.kernel.measure import Histogram
 
@@ -45,6 +46,7 @@ class Serving:
         self.draining = False
         self.lag = Histogram()
         self.last_lag_seconds = 0.0
+        self.ids = Ids("call")
         self._flush = flush
         self._stopping = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -67,6 +69,7 @@ class Serving:
     def start(self, exchange: Exchange) -> None:
         """Begin a hot request whose bytes are all there and whose turn it is."""
         exchange.received = monotonic()
+        exchange.id = exchange.request_id = self.ids.make()
         try:
             if self.draining:
                 exchange.keep_alive = False

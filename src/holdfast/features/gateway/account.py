@@ -3,7 +3,6 @@
 import logging
 
 from holdfast.dialects.openai.reading import Reading
-from holdfast.features.gateway.admit import estimate_for
 from holdfast.features.gateway.attempt import opened_row
 from holdfast.features.gateway.model import STAGES, Call, Gateway
 from holdfast.features.gateway.relay import Relay
@@ -182,32 +181,47 @@ def land(gateway: Gateway, call: Call, error: HoldfastError | None, spent: int) 
 
 
 def measure(gateway: Gateway, call: Call, closed: CallClosed, usage: Usage, spent: int) -> None:
-    plan, measures = call.plan, gateway.measures
-    received = before = call.request.received
-    for histogram, mark in zip(plan.stages, call.marks, strict=False):
+    plan, counts = call.plan, call.plan.counts
+    before = call.request.received
+    for histogram, mark in zip(counts.stages, call.marks, strict=False):
         histogram.observe(mark - before)
         before = mark
-    plan.total.observe(before - received)
+    counts.total.observe(before - call.request.received)
     if closed.first_token_seconds is not None:
-        plan.first_token.observe(closed.first_token_seconds)
-    measures.calls.add((*plan.labels, closed.status, closed.error_code or ""))
-    measures.tenant_calls.add(plan.tenant_labels)
-    for relay in call.tries:
-        measures.attempts.add((relay.lane.name, str(relay.status), outcome(call, relay, None)[1] or ""))
+        counts.first_token.observe(closed.first_token_seconds)
+    counts.tenant_calls.value += 1
     if usage is not NO_USAGE:
-        measures.tokens.add((*plan.labels, "input"), usage.input_tokens)
-        measures.tokens.add((*plan.labels, "output"), usage.output_tokens)
-        measures.tenant_tokens.add(plan.tenant_labels, usage.input_tokens + usage.output_tokens)
-        measures.tenant_nanodollars.add(plan.tenant_labels, spent)
-        if not usage.estimated and len(call.tries) == 1:
-            estimate_for(gateway, call).learn(len(call.request.body), usage)
-    if closed.served_from is not None:
-        measures.shared.add(plan.labels)
+        counts.input_tokens.value += usage.input_tokens
+        counts.output_tokens.value += usage.output_tokens
+        counts.tenant_tokens.value += usage.input_tokens + usage.output_tokens
+        counts.tenant_nanodollars.value += spent
+    plain = closed.status == "complete" and len(call.tries) == 1
+    if plain:
+        counts.complete.value += 1
+        call.tries[0].lane.answered.value += 1
+        if not usage.estimated:
+            plan.estimate.learn(len(call.request.body), usage)
+    else:
+        count_oddities(gateway, call, closed)
     failed = closed.status not in ("complete", "refused", "cancelled")
     if failed or LOG.isEnabledFor(logging.INFO):
         LOG.log(logging.WARNING if failed else logging.INFO, "call", extra={"fields": logged(call, closed)})
     if gateway.on_closed is not None:
         gateway.on_closed(call, closed)
+
+
+def count_oddities(gateway: Gateway, call: Call, closed: CallClosed) -> None:
+    """What is not one good attempt: refusals, failures, failovers, shared answers."""
+    measures = gateway.measures
+    measures.calls.add((*call.plan.counts.labels, closed.status, closed.error_code or ""))
+    if closed.served_from is not None:
+        measures.shared.add(call.plan.counts.labels)
+    for relay in call.tries:
+        status, code = outcome(call, relay, None)
+        if status == "complete":
+            relay.lane.answered.value += 1
+        else:
+            measures.attempts.add((relay.lane.name, status, code or ""))
 
 
 def logged(call: Call, closed: CallClosed) -> dict[str, object]:

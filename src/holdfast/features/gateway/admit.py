@@ -8,7 +8,6 @@ from holdfast.kernel.errors import OverloadedError
 UNSAID_OUTPUT_TOKENS = 4_096
 MAX_BACKLOG_BYTES = 64 * 1024 * 1024
 MAX_BACKLOG_SECONDS = 5.0
-MAX_ESTIMATES = 20_000
 
 
 async def admit(gateway: Gateway, call: Call, held: Reservation) -> None:
@@ -17,7 +16,7 @@ async def admit(gateway: Gateway, call: Call, held: Reservation) -> None:
         raise OverloadedError(f"{gateway.max_inflight} calls are in flight already.", retry_after_seconds=1.0)
     if gateway.record.backlog_bytes > MAX_BACKLOG_BYTES or gateway.record.backlog_seconds > MAX_BACKLOG_SECONDS:
         raise OverloadedError("Records cannot be written as fast as calls arrive.", retry_after_seconds=2.0)
-    estimate = estimate_for(gateway, call)
+    estimate = call.plan.estimate
     if call.plan.strict:
         call.input_tokens = most_input_tokens(call.request.body)
         call.output_tokens = strict_output(call)
@@ -25,16 +24,6 @@ async def admit(gateway: Gateway, call: Call, held: Reservation) -> None:
         call.input_tokens = int(len(call.request.body) / estimate.bytes_per_token) + 1
         call.output_tokens = usual_output(call, estimate)
     await held.take(call.plan.model.lanes[0])
-
-
-def estimate_for(gateway: Gateway, call: Call) -> Estimate:
-    key = (str(call.plan.principal.tenant), call.plan.model.name)
-    estimate = gateway.estimates.get(key)
-    if estimate is None:
-        estimate = Estimate()
-        if len(gateway.estimates) < MAX_ESTIMATES:
-            gateway.estimates[key] = estimate
-    return estimate
 
 
 def usual_output(call: Call, estimate: Estimate) -> int:

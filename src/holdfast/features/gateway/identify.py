@@ -7,6 +7,8 @@ from holdfast.features.gateway.model import (
     STAGES,
     Call,
     Counted,
+    Counts,
+    Estimate,
     Gateway,
     LimitSet,
     Model,
@@ -74,6 +76,7 @@ def _planned(gateway: Gateway, principal: Principal, request: Request, model_nam
     route = route_for(gateway, principal, request, model)
     policy, measures = route.policy, gateway.measures
     names = (request.operation.name, model.name)
+    tenant = (principal.tenant.organisation, principal.tenant.team)
     return Plan(
         principal=principal,
         operation=request.operation,
@@ -87,12 +90,31 @@ def _planned(gateway: Gateway, principal: Principal, request: Request, model_nam
             policy.connect_seconds, policy.first_token_seconds, policy.idle_seconds, policy.total_seconds
         ),
         budgeted=bool(gateway.tenancy.balances_for(principal, gateway.clock.now())),
-        stages=tuple([measures.stages.of((stage, model.name)) for stage in STAGES]),
-        first_token=measures.first_token.of(names),
-        total=measures.total.of(names),
-        labels=names,
-        tenant_labels=(principal.tenant.organisation, principal.tenant.team),
+        estimate=estimate_for(gateway, principal, model),
+        counts=Counts(
+            stages=tuple([measures.stages.of((stage, model.name)) for stage in STAGES]),
+            first_token=measures.first_token.of(names),
+            total=measures.total.of(names),
+            complete=measures.calls.of((*names, "complete", "")),
+            input_tokens=measures.tokens.of((*names, "input")),
+            output_tokens=measures.tokens.of((*names, "output")),
+            tenant_calls=measures.tenant_calls.of(tenant),
+            tenant_tokens=measures.tenant_tokens.of(tenant),
+            tenant_nanodollars=measures.tenant_nanodollars.of(tenant),
+            labels=names,
+        ),
     )
+
+
+def estimate_for(gateway: Gateway, principal: Principal, model: Model) -> Estimate:
+    """What is known of such calls; it outlives the plan."""
+    key = (str(principal.tenant), model.name)
+    found = gateway.estimates.get(key)
+    if found is None:
+        found = Estimate()
+        if len(gateway.estimates) < MAX_PLANS:
+            gateway.estimates[key] = found
+    return found
 
 
 def route_for(gateway: Gateway, principal: Principal, request: Request, model: Model) -> Route:
@@ -110,8 +132,8 @@ def _request_limits(gateway: Gateway, principal: Principal) -> LimitSet:
         for scope, limit in gateway.tenancy.limits_of(principal)
         if limit.requests_per_minute is not None
     ]
-    counted: tuple[Counted, ...] = ("calls",) * len(limits)
-    return LimitSet(tuple(limits), counted)
+    counted: list[Counted] = ["calls" for _ in limits]
+    return LimitSet(tuple(limits), tuple(counted))
 
 
 def _caller_limits(gateway: Gateway, principal: Principal) -> LimitSet:

@@ -11,7 +11,7 @@ from holdfast.features.gateway.needs import Price, Reader, Tenancy
 from holdfast.features.gateway.settings import PolicySettings
 from holdfast.kernel.clock import Clock
 from holdfast.kernel.findings import Findings
-from holdfast.kernel.measure import Counters, Histogram, Histograms
+from holdfast.kernel.measure import Cell, Counters, Histogram, Histograms
 from holdfast.kernel.tenant import Principal
 from holdfast.kernel.tokens import Usage
 from holdfast.ports.calls import CallClosed, CallOpened, Calls, CallStatus
@@ -71,6 +71,12 @@ class Lane:
     price: Price | None
     limits: LimitSet = NO_LIMITS
     scripted: bool = False
+    answered: Cell = field(default_factory=Cell)
+    label: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        marked = "holdfast-scripted: 1\r\n" if self.scripted else ""
+        object.__setattr__(self, "label", f"holdfast-lane: {self.name}\r\n{marked}".encode("latin-1", "replace"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +132,24 @@ class Plan:
     caller_limits: LimitSet
     upstream_limits: Limits
     budgeted: bool
+    estimate: Estimate
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The series that calls of one plan count into, looked up once."""
+
     stages: tuple[Histogram, ...]
     first_token: Histogram
     total: Histogram
+    complete: Cell
+    input_tokens: Cell
+    output_tokens: Cell
+    tenant_calls: Cell
+    tenant_tokens: Cell
+    tenant_nanodollars: Cell
     labels: tuple[str, str]
-    tenant_labels: tuple[str, str]
 
 
 class Request:

@@ -4,11 +4,10 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from holdfast.dialects.openai.headers import response_name
 from holdfast.dialects.openai.reading import may_hold_usage, read_usage, says_something
 from holdfast.features.gateway.model import Call, Gateway, Lane
 from holdfast.features.gateway.needs import Reader
-from holdfast.kernel.errors import UpstreamError
+from holdfast.kernel.errors import HoldfastError
 from holdfast.kernel.tokens import Usage
 from holdfast.ports.upstream import Ended, Exchange, Headers
 
@@ -55,7 +54,7 @@ class Relay:
         self.exchange: Exchange | None = None
         self.ended: Ended | None = None
         self.ended_at = 0.0
-        self.cut_by: UpstreamError | None = None
+        self.cut_by: HoldfastError | None = None
         self.sent_at = gateway.clock.monotonic()
         self.job_ends = call.request.received + call.plan.policy.job_seconds
         self.first_at: float | None = None
@@ -75,7 +74,7 @@ class Relay:
         self.headers = headers
         if self.call.stream and status == 200:
             self.streaming = any(
-                [b"event-stream" in value for name, value in headers if name.lower() == b"content-type"]
+                [b"event-stream" in value for name, value in headers if name == b"content-type"]
             )
 
     def frames(self, frames: Sequence[bytes]) -> None:
@@ -121,7 +120,7 @@ class Relay:
         if (flight is None or flight.waiting == 0) and self.exchange is not None:
             self.exchange.cancel()
 
-    def cut(self, error: UpstreamError) -> None:
+    def cut(self, error: HoldfastError) -> None:
         """A limit that this side keeps has passed."""
         if self.cut_by is None and self.exchange is not None:
             self.cut_by = error
@@ -141,11 +140,6 @@ class Relay:
 
 def reply_headers(relay: Relay) -> bytes:
     """What the client is told of the attempt that answers it: the lane, and the provider's headers that may pass."""
-    lines = [b"holdfast-lane: %b\r\n" % relay.lane.name.encode()]
-    if relay.lane.scripted:
-        lines.append(b"holdfast-scripted: 1\r\n")
-    for name, value in relay.headers:
-        passed = response_name(name)
-        if passed is not None:
-            lines.append(b"%b: %b\r\n" % (passed, value))
+    lines = [relay.lane.label]
+    lines.extend([b"%b: %b\r\n" % header for header in relay.headers])
     return b"".join(lines)

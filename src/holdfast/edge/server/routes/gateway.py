@@ -13,7 +13,6 @@ from holdfast.features.gateway.identify import offered
 from holdfast.features.gateway.model import CHAT, EMBEDDINGS, Gateway, Model, Operation, Request
 from holdfast.features.gateway.path import answer
 from holdfast.kernel.errors import InvalidRequestError, MethodNotAllowedError, NotFoundError, UnknownModelError
-from holdfast.kernel.ids import make_id
 
 Verb = Callable[[Gateway, Exchange, dict[bytes, bytes]], Awaitable[None]]
 
@@ -23,7 +22,6 @@ ONCE = frozenset({b"authorization", b"api-key", b"host", b"content-type", b"x-re
 
 def route(gateway: Gateway, exchange: Exchange) -> Awaitable[None]:
     """The verb for this exchange, called; raises where there is none."""
-    exchange.id = exchange.request_id = make_id("call")
     named = headers_by_name(exchange)
     own = named.get(b"x-request-id")
     if own is not None and OWN_ID.fullmatch(own):

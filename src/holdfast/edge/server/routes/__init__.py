@@ -1,0 +1,1 @@
+"""Route tables: path -> verb. A handler unwraps, calls, wraps."""

@@ -11,6 +11,7 @@ from holdfast.features.tenancy.model import KeyEntry, OrganisationEntry, Rows, T
 from holdfast.features.tenancy.names import epoch_from_moment, is_name, tenant_of
 from holdfast.features.tenancy.settings import KeySettings, LimitSettings, OrganisationSettings
 from holdfast.kernel.errors import SettingsError
+from holdfast.kernel.report import dotted
 from holdfast.kernel.secret import fingerprint, masked
 from holdfast.kernel.tenant import DEFAULT_TENANT, Principal, Role, Tenant
 from holdfast.ports.directory import Key
@@ -41,12 +42,12 @@ def read_declared(
     organisation_entries: dict[str, OrganisationEntry] = {}
     team_entries: dict[Tenant, TeamEntry] = {}
     for name, organisation in organisations.items():
-        path = f"organisations.{name}"
+        path = dotted(("organisations", name))
         origin = origins.get(path, FILE)
         _check(name, organisation, path, origin)
         organisation_entries[name] = OrganisationEntry(name, only_limits(organisation), origin)
         for team_name, team in organisation.teams.items():
-            team_path = f"{path}.teams.{team_name}"
+            team_path = dotted(("organisations", name, "teams", team_name))
             team_origin = origins.get(team_path, origin)
             _check(team_name, team, team_path, team_origin)
             tenant = Tenant(name, team_name)
@@ -54,7 +55,7 @@ def read_declared(
     key_entries: dict[str, KeyEntry] = {}
     digests: dict[str, str] = {}
     for name, key in keys.items():
-        path = f"keys.{name}"
+        path = dotted(("keys", name))
         origin = origins.get(path, FILE)
         _check(name, key, path, origin)
         entry = _read_key(name, key, path, origin)
@@ -70,7 +71,9 @@ def read_declared(
 
 def _check(name: str, limits: LimitSettings, path: str, origin: str) -> None:
     if not is_name(name):
-        raise SettingsError(f"{origin}: {path}: a name is 1 to 64 letters, digits, dots, underscores or hyphens.")
+        raise SettingsError(
+            f"{origin}: {path}: a name is 1 to 64 letters, digits, dots, underscores or hyphens, the first one no dot."
+        )
     fault = fault_of(limits)
     if fault is not None:
         raise SettingsError(f"{origin}: {path}.{fault}.")

@@ -11,7 +11,7 @@ from holdfast.features.tenancy.declared import hint_of, principal_of
 from holdfast.features.tenancy.ledger import Ledger, audited, check_undeclared, check_version, guard_last_administrator
 from holdfast.features.tenancy.limits import limits_from_row, row_from_limits, usable_row
 from holdfast.features.tenancy.model import NO_LIMITS, Asker, KeyEntry, TeamEntry, key_scope
-from holdfast.features.tenancy.names import check_name
+from holdfast.features.tenancy.names import check_name, moment_from_epoch
 from holdfast.features.tenancy.settings import LimitSettings
 from holdfast.features.tenancy.sight import narrowed, need
 from holdfast.kernel.clock import Clock
@@ -283,7 +283,11 @@ def audit_view(key: Key) -> dict[str, Any]:
         "models": list(key.models),
         "tags": list(key.tags),
         "limits": key.limits,
-        "expires_at": key.expires_at,
-        "old_secret_until": key.hashes[1][1] if len(key.hashes) > 1 else None,
-        "revoked_at": key.revoked_at,
+        "expires_at": _moment(key.expires_at),
+        "old_secret_until": _moment(key.hashes[1][1]) if len(key.hashes) > 1 else None,
+        "revoked_at": _moment(key.revoked_at),
     }
+
+
+def _moment(at: float | None) -> str | None:
+    return None if at is None else moment_from_epoch(at)

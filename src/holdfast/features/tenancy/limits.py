@@ -19,6 +19,7 @@ RATES = (
     "concurrent",
 )
 INT64 = 2**63 - 1
+MOST = 2**53 - 1  # what every JSON reader can hold exactly
 
 
 def limits_from_row(row: Mapping[str, Any]) -> LimitSettings:
@@ -59,8 +60,8 @@ def fault_of(limits: LimitSettings) -> str | None:
     """The first thing wrong with limits, as a sentence that names the field; None: they can be used."""
     for name in RATES:
         value = getattr(limits, name)
-        if value is not None and not 1 <= value <= INT64:
-            return f"{name} must be a whole number from 1 to {INT64}"
+        if value is not None and not 1 <= value <= MOST:
+            return f"{name} must be a whole number from 1 to {MOST}"
     for budget in limits.budgets:
         fault = _fault_of_budget(budget)
         if fault is not None:

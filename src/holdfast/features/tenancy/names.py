@@ -6,23 +6,24 @@ from datetime import UTC, datetime
 from holdfast.kernel.errors import InvalidRequestError
 from holdfast.kernel.tenant import Tenant
 
-NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
-KEY_ID_PATTERN = r"^key_[0-9a-f]{32}$"
+NAME_PATTERN = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"
+KEY_ID_PATTERN = r"key_[0-9a-f]{32}"
 MOMENT_PATTERN = (
-    r"^([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-    r"[Tt ]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)(\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+    r"([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"[Tt ]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)(\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
 
 def is_name(text: str) -> bool:
-    """1 to 64 letters, digits, dots, underscores or hyphens, and no bare dots, which a path would swallow."""
-    return re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text) is not None and text not in (".", "..")
+    """1 to 64 letters, digits, dots, underscores or hyphens, the first one no dot: a name can stand in a path."""
+    return re.fullmatch(NAME_PATTERN, text) is not None
 
 
 def check_name(text: str, param: str) -> str:
     if not is_name(text):
         raise InvalidRequestError(
-            f"{param} must be 1 to 64 letters, digits, dots, underscores or hyphens, and not `.` or `..`.", param=param
+            f"{param} must be 1 to 64 letters, digits, dots, underscores or hyphens, and not begin with a dot.",
+            param=param,
         )
     return text
 
@@ -37,8 +38,8 @@ def tenant_of(text: str) -> Tenant:
 
 def epoch_from_moment(text: str) -> float:
     """RFC 3339 with its zone, to seconds since the epoch; ValueError for anything else. A leap second is the one after it."""
-    matched = re.match(MOMENT_PATTERN, text)
-    if matched is None or matched.end() != len(text):
+    matched = re.fullmatch(MOMENT_PATTERN, text)
+    if matched is None:
         raise ValueError(f"{text!r} is no moment; write it as RFC 3339 says, for example 2027-01-31T00:00:00Z")
     year, month, day, hour, minute, second = (int(matched.group(place)) for place in range(1, 7))
     fraction, zone = float("0" + (matched.group(7) or ".0")), matched.group(8)

@@ -18,7 +18,7 @@ from holdfast import __version__
 from holdfast.edge.server.api import create_api
 from holdfast.edge.server.control import ApiDeps, SettingsShown
 from holdfast.edge.server.serve import Serving
-from holdfast.engines.embedded import lock_data, open_embedded
+from holdfast.engines.embedded import open_embedded
 from holdfast.features.gateway.jobs import close_abandoned, keep_retention, watch_running
 from holdfast.features.gateway.model import Gateway, Measures
 from holdfast.features.tenancy.tenancy import Tenancy
@@ -203,9 +203,7 @@ async def open_engines(settings: Settings, clock: Clock, node: str, stack: Async
             rates or EmbeddedRates(clock),
             postgres.incarnation,
         )
-    data = Path(store.data)
-    stack.enter_context(lock_data(data))
-    embedded = await open_embedded(data, clock=clock, commit_interval_seconds=store.commit_interval_seconds)
+    embedded = await open_embedded(Path(store.data), clock=clock, commit_interval_seconds=store.commit_interval_seconds)
     stack.push_async_callback(embedded.close)
     return Engines(
         embedded.record,

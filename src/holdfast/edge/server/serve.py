@@ -17,15 +17,15 @@ from functools import partial
 from time import monotonic
 
 import uvicorn
-from uvicorn._types import ASGIApplication
+from starlette.types import ASGIApp
 
 from holdfast.edge.server.exchange import Exchange
 from holdfast.edge.server.http import HotProtocol
 from holdfast.edge.server.routes.gateway import route
 from holdfast.edge.server.settings import ServerSettings
 from holdfast.features.gateway.model import Gateway
-from holdfast.kernel.ids import Ids
 from holdfast.kernel.errors import DrainingError, HoldfastError, InternalError
+from holdfast.kernel.ids import Ids
 from holdfast.kernel.measure import Histogram
 
 LOG = logging.getLogger("holdfast.server")
@@ -38,7 +38,7 @@ class Serving:
     """The running server of one process."""
 
     def __init__(
-        self, settings: ServerSettings, gateway: Gateway, cold: ASGIApplication, flush: Callable[[], Awaitable[None]]
+        self, settings: ServerSettings, gateway: Gateway, cold: ASGIApp, flush: Callable[[], Awaitable[None]]
     ) -> None:
         self.settings = settings
         self.gateway = gateway
@@ -53,7 +53,7 @@ class Serving:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 cold,
-                http=partial(HotProtocol, self),  # type: ignore[arg-type]
+                http=partial(HotProtocol, self),
                 ws="none",
                 lifespan="off",
                 log_config=None,

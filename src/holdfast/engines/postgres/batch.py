@@ -3,9 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from psycopg import AsyncCursor
-from psycopg.rows import TupleRow
-
 from holdfast.engines.postgres.pool import Connection
 from holdfast.engines.postgres.rows import Row, attempt_row, closed_row, encode, end_row, opened_row
 from holdfast.engines.postgres.statements import load
@@ -67,7 +64,6 @@ class BatchWriter:
         record, calls, money = load("record.sql"), load("calls.sql"), load("money.sql")
         self._writer = writer
         self._advance = record["advance"]
-        self._unknown_ends = calls["unknown_ends"]
         self._statements: tuple[tuple[str, str], ...] = (
             ("opened", calls["open"]),
             ("whole", calls["whole"]),
@@ -79,28 +75,20 @@ class BatchWriter:
     async def advance(self, connection: Connection, number: int) -> None:
         await connection.execute(self._advance, {"writer": self._writer, "batch": number})
 
-    async def write(self, connection: Connection, number: int, batch: Batch) -> int:
-        """All of it or, raising, nothing; returns how many ends had no call to be the end of. A pipeline without BEGIN
-        is one transaction that its only synchronisation, at the end, commits."""
+    async def write(self, connection: Connection, number: int, batch: Batch) -> None:
+        """All of it or, raising, nothing. A pipeline without BEGIN is one transaction, which its only synchronisation,
+        at the end, commits."""
         async with connection.pipeline():
             await self.advance(connection, number)
-            moved = await self.send(connection, batch)
-        if moved is None or moved.rowcount == len(batch.closed):
-            return 0
-        row = await (await connection.execute(self._unknown_ends, {"ids": list(batch.closed)})).fetchone()
-        return int(row[0]) if row is not None else 0
+            await self.send(connection, batch)
 
-    async def send(self, connection: Connection, batch: Batch) -> AsyncCursor[TupleRow] | None:
-        """Returns what moved the ended calls, if any were to be moved."""
-        moved = None
+    async def send(self, connection: Connection, batch: Batch) -> None:
         for name, statement in self._statements:
             rows = getattr(batch, name)
             if rows:
-                parameters = {"rows": encode(list(rows.values()) if isinstance(rows, dict) else rows)}
-                cursor = await connection.execute(statement, parameters)
-                if name == "closed":
-                    moved = cursor
+                await connection.execute(
+                    statement, {"rows": encode(list(rows.values()) if isinstance(rows, dict) else rows)}
+                )
         ended = [*batch.closed, *batch.whole]
         if ended or batch.settled:
             await connection.execute(self._settle, {"rows": encode(batch.settled), "ended": ended})
-        return moved

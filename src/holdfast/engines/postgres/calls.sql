@@ -9,19 +9,25 @@ WHERE NOT EXISTS (SELECT FROM holdfast.calls c WHERE c.id = r->>0)
 ON CONFLICT (id) DO NOTHING
 
 -- name: close
--- Ends of calls opened before: the row moves to where ended calls stand. The first end stays.
+-- Ends of calls opened before: the row moves to where ended calls stand. The first end stays; an end of no
+-- call refuses the batch.
 WITH ends AS (SELECT r->>0 AS id, r FROM jsonb_array_elements(%(rows)s::jsonb) AS r),
-gone AS (DELETE FROM holdfast.open_calls o USING ends e WHERE o.id = e.id RETURNING o.*, e.r)
-INSERT INTO holdfast.calls
-SELECT
-    id, request_id, organisation, team, key_id, end_user, operation, route, model, opened_lane, node, opened_at, stream,
-    reserved_nanodollars, estimated_input_tokens, estimated_output_tokens,
-    (r->>1)::double precision, r->>2, (r->>3)::integer, r->>4, r->>5, r->>6, (r->>7)::boolean, (r->>8)::bigint, r->>9,
-    r->>10, r->>11, (r->>12)::double precision, (r->>13)::integer, r->>14, (r->>15)::bigint, (r->>16)::bigint,
-    (r->>17)::bigint, (r->>18)::bigint, (r->>19)::bigint, (r->>20)::bigint, (r->>21)::bigint, (r->>22)::bigint,
-    (r->>23)::bigint, (r->>24)::boolean
-FROM gone
-ON CONFLICT (id) DO NOTHING
+gone AS (DELETE FROM holdfast.open_calls o USING ends e WHERE o.id = e.id RETURNING o.*, e.r),
+moved AS (
+    INSERT INTO holdfast.calls
+    SELECT
+        id, request_id, organisation, team, key_id, end_user, operation, route, model, opened_lane, node, opened_at, stream,
+        reserved_nanodollars, estimated_input_tokens, estimated_output_tokens,
+        (r->>1)::double precision, r->>2, (r->>3)::integer, r->>4, r->>5, r->>6, (r->>7)::boolean, (r->>8)::bigint, r->>9,
+        r->>10, r->>11, (r->>12)::double precision, (r->>13)::integer, r->>14, (r->>15)::bigint, (r->>16)::bigint,
+        (r->>17)::bigint, (r->>18)::bigint, (r->>19)::bigint, (r->>20)::bigint, (r->>21)::bigint, (r->>22)::bigint,
+        (r->>23)::bigint, (r->>24)::boolean
+    FROM gone
+    ON CONFLICT (id) DO NOTHING
+)
+SELECT holdfast.refuse_1(string_agg(e.id, ' ')) FROM ends e
+WHERE NOT EXISTS (SELECT FROM gone g WHERE g.id = e.id) AND NOT EXISTS (SELECT FROM holdfast.calls c WHERE c.id = e.id)
+HAVING count(*) > 0
 
 -- name: whole
 -- Calls whose opening and end are known together: the sixteen columns of the opening, then those of the end without the id.
@@ -47,12 +53,6 @@ SELECT
     (r->>14)::bigint, (r->>15)::bigint, (r->>16)::bigint, (r->>17)::bigint, (r->>18)::bigint, (r->>19)::boolean
 FROM jsonb_array_elements(%(rows)s::jsonb) AS r
 ON CONFLICT (call_id, number) DO NOTHING
-
--- name: unknown_ends
--- Which of these ids are no calls at all: their end has nothing to be the end of.
-SELECT count(*) FROM unnest(%(ids)s::text[]) AS given (id)
-WHERE NOT EXISTS (SELECT FROM holdfast.calls c WHERE c.id = given.id)
-    AND NOT EXISTS (SELECT FROM holdfast.open_calls o WHERE o.id = given.id)
 
 -- name: rows
 -- Calls as they are read back; {where} and {order} are among the fixed texts of calls.py.
@@ -84,13 +84,13 @@ FROM chosen c LEFT JOIN further f ON f.call_id = c.id
 GROUP BY grouped ORDER BY grouped LIMIT %(limit)s
 
 -- name: spent
--- What ended calls of a window cost, all attempts together, and what the open ones among them still hold.
+-- What calls of a window cost, all attempts together, and what the open ones among them still hold.
 WITH chosen AS MATERIALIZED (
     SELECT id, status, cost_nanodollars, reserved_nanodollars FROM holdfast.all_calls WHERE {where}
 )
 SELECT
     coalesce(sum(cost_nanodollars), 0)::bigint + coalesce((
-        SELECT sum(a.cost_nanodollars) FROM holdfast.attempts a WHERE a.call_id IN (SELECT id FROM chosen WHERE status <> 'open')
+        SELECT sum(a.cost_nanodollars) FROM holdfast.attempts a WHERE a.call_id IN (SELECT id FROM chosen)
     ), 0)::bigint,
     coalesce(sum(reserved_nanodollars) FILTER (WHERE status = 'open'), 0)::bigint
 FROM chosen

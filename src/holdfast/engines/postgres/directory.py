@@ -22,19 +22,18 @@ class DirectoryWriter:
         """Raises ConflictError where an expected version does not hold; then nothing is stored."""
         async with connection.transaction():
             await self._batches.advance(connection, number)
-            row = await (await connection.execute(self._sql["next_version"])).fetchone()
-            version = int(row[0]) if row is not None else 1
             for change in changes:
                 if isinstance(change, Put):
-                    await self._put(connection, change, version)
+                    await self._put(connection, change)
                 elif isinstance(change, Audited):
                     await connection.execute(self._sql["audited"], audited_parameters(change))
             others = [change for change in changes if not isinstance(change, Put | Audited)]
             await self._batches.send(connection, batch_of([others]))
 
-    async def _put(self, connection: Connection, put: Put, version: int) -> None:
+    async def _put(self, connection: Connection, put: Put) -> None:
         kind = type(put.row).__name__.lower()
-        parameters = put_parameters(put.row, version)
+        next_version = await (await connection.execute(self._sql["next_version"])).fetchone()
+        parameters = put_parameters(put.row, int(next_version[0]) if next_version is not None else 1)
         if put.expect_version is not None:
             row = await (await connection.execute(self._sql[f"{kind}_version"], parameters)).fetchone()
             found = int(row[0]) if row is not None else 0

@@ -13,6 +13,7 @@ APPLIED = "HF001"  # raised by advance_1: this batch was committed before
 UNKNOWN_WRITER = "HF002"
 # Data the store cannot hold, constraints, and values beyond its limits: sending the same again changes nothing.
 _HOPELESS_CLASSES = ("22", "23", "54")
+UNKNOWN_CALL = "HF003"  # raised by refuse_1: an end of no call
 _AGAIN = ("40001", "40P01")  # another transaction was in the way
 CONNECT_SECONDS = 5
 
@@ -61,7 +62,7 @@ class Address:
 
 
 def hopeless(error: psycopg.Error) -> bool:
-    return (error.sqlstate or "")[:2] in _HOPELESS_CLASSES
+    return (error.sqlstate or "")[:2] in _HOPELESS_CLASSES or error.sqlstate == UNKNOWN_CALL
 
 
 def in_the_way(error: psycopg.Error) -> bool:

@@ -189,7 +189,7 @@ class PostgresRecord:
                     await self._directory.write(connection, number, units[0].changes)
                 else:
                     batch = batch_of(unit.changes for unit in units)
-                    self._reject(await self._batches.write(connection, number, batch), "an end whose call is not known")
+                    await self._batches.write(connection, number, batch)
             except psycopg.Error as error:
                 if error.sqlstate == UNKNOWN_WRITER:
                     connection.pgconn.finish()  # the next connection registers anew
@@ -205,13 +205,13 @@ class PostgresRecord:
             await self._write(units[middle:])
             return
         if units[0].waiter is None:
-            self._reject(1, why)
-        self._backlog.finish(units, ConflictError(f"the store cannot hold this: {' '.join(why.split())[:300]}"))
+            self.rejected += 1
+            log.error("PostgreSQL can never take a unit of %d changes: %s", len(units[0].changes), _short(why))
+        self._backlog.finish(units, ConflictError(f"the store cannot hold this: {_short(why)}"))
 
-    def _reject(self, count: int, why: str) -> None:
-        if count:
-            self.rejected += count
-            log.error("PostgreSQL can never take %d handed change(s): %s", count, " ".join(why.split())[:300])
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:300]
 
 
 def _unknown_outcome(error: HoldfastError) -> StoreUnavailableError:

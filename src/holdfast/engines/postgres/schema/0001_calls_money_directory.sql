@@ -215,6 +215,12 @@ BEGIN
     END IF;
 END $$;
 
+-- Refuses a batch in which calls end that nobody opened.
+CREATE FUNCTION holdfast.refuse_1(ids text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the end of a call that is not known: %', ids USING ERRCODE = 'HF003';
+END $$;
+
 -- What ended calls of a scope cost that were opened in [since, until), all attempts together. STABLE: it reads by the
 -- snapshot of the statement that calls it.
 CREATE FUNCTION holdfast.spent_1(

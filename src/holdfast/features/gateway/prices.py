@@ -46,9 +46,16 @@ class Shipped:
     prices: Mapping[str, PriceSettings]
 
 
+def _day(value: str) -> None:
+    try:
+        date.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError('must be a day, such as "2026-11-20"') from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
-    as_of: str = setting(help="The day these prices were compared on, for example 2026-11-20.")
+    as_of: str = setting(help="The day these prices were compared on, for example 2026-11-20.", check=_day)
     price: tuple[ShippedPrice, ...] = setting(help="The prices.")
 
 

@@ -53,7 +53,7 @@ class Serving:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 cold,
-                http=partial(HotProtocol, self),
+                http=partial(HotProtocol, self),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -43,7 +43,9 @@ class Store:
 
     `join` opens a further node over the same data, or answers None where the engine belongs to one process."""
 
-    def __init__(self, open_node: Callable[[str], Awaitable[OpenedStore]], clock: VirtualClock, *, shared: bool) -> None:
+    def __init__(
+        self, open_node: Callable[[str], Awaitable[OpenedStore]], clock: VirtualClock, *, shared: bool
+    ) -> None:
         self._open_node = open_node
         self._shared = shared
         self._nodes: list[OpenedStore] = []

@@ -56,7 +56,7 @@ async def test_nothing_is_nothing_and_not_zero(store: Store) -> None:
 
 
 async def test_text_is_kept_as_it_came(store: Store) -> None:
-    opened = call_opened(end_user="O'Hara \"the\" 🐚 \\ \n %s {rows} -- ; ", model="名前/ü:1")
+    opened = call_opened(end_user='O\'Hara "the" 🐚 \\ \n %s {rows} -- ; ', model="名前/ü:1")
     await store.record.commit(opened, call_closed(opened.id, finish_reason=""))
     row = await store.calls.get(opened.id)
     assert row is not None
@@ -237,7 +237,10 @@ async def test_every_group_adds_up_to_the_whole(store: Store, group: GroupBy) ->
     for index in range(40):
         opened = call_opened(
             opened_at=NOON + rng.randrange(100) * HOUR,
-            **{name: f"{name}-{rng.randrange(4)}" for name in ("organisation", "team", "key_id", "model", "route", "lane")},
+            **{
+                name: f"{name}-{rng.randrange(4)}"
+                for name in ("organisation", "team", "key_id", "model", "route", "lane")
+            },
         )
         store.record.hand(opened)
         if index % 4:

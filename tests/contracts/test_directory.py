@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from holdfast.kernel.errors import ConflictError
-from holdfast.ports.directory import Organisation, Put, Team
+from holdfast.ports.directory import Key, Organisation, Put, Team
 from tests.contracts.engines import Store
 from tests.contracts.samples import DAY, NOON, audit_row, key
 
@@ -16,7 +16,8 @@ async def test_everything_put_is_read_back(store: Store) -> None:
     full, bare = key(id="key_full"), key(id="key_bare", hashes=(), models=(), tags=(), limits={}, expires_at=None)
     await store.record.commit(Put(organisation), Put(team), Put(full), Put(bare))
     found = await store.directory.changes_since(0)
-    versions = [one.version for one in (*found.organisations, *found.teams, *found.keys)]
+    rows: list[Organisation | Team | Key] = [*found.organisations, *found.teams, *found.keys]
+    versions = [row.version for row in rows]
     assert versions == sorted(set(versions))
     assert found.version == versions[-1]
     assert found.organisations == (Organisation("acme", organisation.limits, NOON, NOON + 1, versions[0]),)
@@ -83,7 +84,8 @@ async def test_of_many_changes_from_one_version_one_is_made(store: Store) -> Non
     outcomes = await asyncio.gather(
         *(
             records[index % 2].commit(
-                Put(Organisation("acme", {"winner": index}), expect_version=before.version), audit_row(id=f"aud_{index}")
+                Put(Organisation("acme", {"winner": index}), expect_version=before.version),
+                audit_row(id=f"aud_{index}"),
             )
             for index in range(20)
         ),

@@ -113,7 +113,7 @@ class _Alarm:
 
     __slots__ = ("wake",)
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], object]) -> None:
         self.wake = wake
 
 
@@ -122,6 +122,7 @@ class ScriptedExchange:
 
     __slots__ = (
         "_alarm",
+        "_armed",
         "_begun",
         "_framed",
         "_heard",
@@ -143,9 +144,10 @@ class ScriptedExchange:
         self._sink = sink
         self._timers = timers
         self._player = Player(plan, self, timers, counts)
-        self._alarm = _Alarm(self._check_limits)
+        self._alarm = _Alarm(self._within_limits)
         self._held = b""
         self._stream = False
+        self._armed = False  # an answer that needs no time needs no alarm
         self._begun = False
         self._framed = False
         self._paused = False
@@ -158,7 +160,8 @@ class ScriptedExchange:
             return
         self._player.start()
         if not self.over:
-            self._check_limits()
+            self._armed = True
+            self._within_limits()
 
     def pause(self) -> None:
         self._paused = True
@@ -186,7 +189,10 @@ class ScriptedExchange:
         if self.over:
             return
         self._heard = self._timers.now()
-        self._begun = True
+        if not self._begun:
+            self._begun = True
+            if self._armed and not self._within_limits():
+                return
         if self._stream and whole:
             self._framed = True
             self._sink.frames(parts)
@@ -211,10 +217,10 @@ class ScriptedExchange:
         else:
             self._end("broken", UpstreamProtocolError(f"upstream '{self._name}' broke off before its answer was whole"))
 
-    def _check_limits(self) -> None:
+    def _within_limits(self) -> bool:
         """Ends the exchange when a limit has passed, or looks again when the next one may have."""
         if self.over:
-            return
+            return False
         now, limits = self._timers.now(), self._limits
         total = self._sent + limits.total_seconds
         if self._begun:
@@ -225,12 +231,13 @@ class ScriptedExchange:
             name, due = "total", total
         if now < due:
             self._timers.wake(self._alarm, due)
-            return
+            return True
         self._player.cancel()
         self._end(
             "timeout",
             UpstreamTimeoutError(f"upstream '{self._name}': the {name} limit passed; it is too slow for this route"),
         )
+        return False
 
     def _end(self, outcome: Outcome, error: UpstreamError | None) -> None:
         if self.over:

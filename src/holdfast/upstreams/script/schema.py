@@ -104,6 +104,8 @@ class _Maker:
     def _object(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
         properties = schema.get("properties", {})
         required = schema.get("required", [])
+        if not isinstance(properties, dict) or not isinstance(required, list):
+            raise _unreadable("properties is an object and required an array.")
         wanted = properties if depth <= _SPARE_DEPTH else [name for name in properties if name in required]
         made = {name: self.make(properties[name], depth + 1) for name in wanted}
         for name in required:

@@ -12,7 +12,7 @@ _TICKS = 1000
 class Sleeper(Protocol):
     """Waits for one moment at a time."""
 
-    def wake(self) -> None: ...
+    def wake(self) -> object: ...
 
 
 class Timers(Protocol):

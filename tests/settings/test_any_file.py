@@ -11,25 +11,25 @@ from holdfast.kernel.errors import SettingsError
 from holdfast.settings import load, shown
 
 SECRET = "tell-nobody-0123456789"
-HEADERS = """
+HEADERS = str.split("""
 [server] [store] [logs] [defaults] [traces] [tenancy] [upstreams.a] [upstreams.b] [models.a] [models.'x/y'] [routes.a] [keys.a]
 [keys.b] [[keys.a.budgets]] [organisations.a] [prices.a] [organisations.a.teams.b] [[organisations.a.budgets]] [server.port]
 [keys] [[upstreams]] [a.b.c]
-""".split()
-NAMES = """
+""")
+NAMES = str.split("""
 host port tls_key data postgres level budget_mode sample dialect base_url key headers proxy lanes concurrent model secret
 sha256 team role models expires_at budgets free limit_usd period time_zone soft input_usd output_usd long_input_usd teams
 nonsense 'a.b'
-""".split()
-VALUES = """
+""")
+VALUES = str.split("""
 1 -1 0 1e400 nan true "" "x" "a/b" "openai" "scripted" "http://x" "http://[" [] ['a/b',3] ['a/b','a/b'] {} {a=1} {a='b'} [{}]
 [{limit_usd=1}] 1979-05-27 'env:X' 1979-05-27T00:00:00Z 'file:none' 'env:SECRET' 'none' '10.0.0.1' 'Europe/Berlin' 'Europe'
 'month' 1180591620717411303424 'é' '\\' "\\u0000" [[1]] 'default/default' 'tell-nobody-0123456789'
-""".split()
-VARIABLES = """
+""")
+VARIABLES = str.split("""
 SERVER__PORT KEYS__A__SECRET UPSTREAMS__A__HEADERS__X MODELS__A__LANES KEYS__A SERVER X__Y __ STORE__POSTGRES KEYS__A__BUDGETS
 ORGANISATIONS__A__TEAMS__B__CONCURRENT PRICES__A__INPUT_USD
-""".split()
+""")
 TEXTS = ["1", "", "x", "a/b,a/c", "env:SECRET", SECRET, "none", "\x00", "[]"]
 
 some_table = st.tuples(

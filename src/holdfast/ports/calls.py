@@ -2,7 +2,8 @@
 
 Promises
 - `CallOpened` is handed when the first attempt is about to be sent, `CallClosed` at the end; both in one batch become one write.
-  `CallClosed` for a call that was never opened (refused, replayed) inserts the whole row.
+  `CallClosed` for a call that was never opened (refused, replayed) carries `opened` and inserts the whole row; without it
+  the unit can never be applied (ConflictError, or counted in `rejected`).
 - The call row carries its first attempt's cost and usage; each further attempt its own. Spent = the sum over both.
 - Closing is idempotent: the first end stays.
 - A null cost means unpriced, never free; free is 0.
@@ -43,7 +44,8 @@ class CallOpened:
 
 @dataclass(frozen=True, slots=True)
 class CallClosed:
-    """The end of a call, with what its first attempt used and cost. `opened` is the row of a call nobody opened before."""
+    """The end of a call, with what its first attempt used and cost. `opened` is the row of a call nobody opened before; an end
+    that is read back has none, because its `CallRow` has it."""
 
     id: str
     closed_at: float
@@ -115,7 +117,8 @@ GroupBy = Literal["organisation", "team", "key_id", "model", "route", "status", 
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """Sums over the calls of a group; `unpriced_calls` counts those whose cost is unknown."""
+    """Sums over the calls of a group, all attempts together. `errors`: ended as error, unknown or lost. `unpriced_calls`: ended, not
+    refused, and an attempt's cost is unknown. A call's status is `open` until its end; its lane is the one that answered."""
 
     group: tuple[str, ...]
     calls: int
@@ -144,7 +147,7 @@ class Calls(Protocol):
         ...
 
     async def usage(self, window: Window, by: Sequence[GroupBy], *, limit: int = 1000) -> list[UsageRow]:
-        """Grouped sums; days and hours are UTC, spelt 2026-11-20 and 2026-11-20T13."""
+        """Grouped sums in the order of their groups; days and hours are UTC, spelt 2026-11-20 and 2026-11-20T13."""
         ...
 
     async def spent(self, window: Window) -> Spent: ...

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
@@ -12,10 +11,10 @@ from holdfast.kernel.tokens import Usage
 from holdfast.ports.calls import Attempted, CallClosed, CallOpened, CallRow
 from holdfast.ports.directory import Audited, Key, Organisation, Team
 
-_USAGE = tuple(field.name for field in fields(Usage))
-_OPENED = tuple(field.name for field in fields(CallOpened))
-_END = tuple(field.name for field in fields(CallClosed) if field.name not in {"id", "usage", "opened"})
-_ATTEMPT = tuple(field.name for field in fields(Attempted) if field.name != "usage")
+_USAGE = Usage._fields
+_OPENED = CallOpened._fields
+_END = tuple(name for name in CallClosed._fields if name not in {"id", "usage", "opened"})
+_ATTEMPT = tuple(name for name in Attempted._fields if name != "usage")
 _USED = tuple(f"usage.{name}" for name in _USAGE)
 
 opened_row: Callable[[CallOpened], Row] = attrgetter(*_OPENED)

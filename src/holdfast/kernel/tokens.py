@@ -1,10 +1,9 @@
 """What a call used, in the one way of counting all dialects are brought to."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of one attempt. `input_tokens` includes the cached ones; `cached_*`, `audio_*` and `reasoning` are parts
     of their side, never further tokens. `estimated` marks counts that no provider reported."""
 

@@ -15,7 +15,7 @@ Promises
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,7 @@ class Balance:
     limit_nanodollars: int
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What a balance holds now."""
 
     scope: str
@@ -47,8 +46,7 @@ class Refused:
     held: Held
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """Give back what was reserved and book what was spent, on each (scope, period)."""
 
     call_id: str

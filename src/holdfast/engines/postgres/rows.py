@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from operator import attrgetter
 from typing import Any
 
@@ -15,10 +15,10 @@ from holdfast.ports.directory import Audited, Key, Organisation, Team
 
 Row = tuple[Any, ...]
 
-_USED = tuple(f"usage.{field.name}" for field in fields(Usage))
-_OPENED = tuple(field.name for field in fields(CallOpened))
-_END = tuple(field.name for field in fields(CallClosed) if field.name not in {"id", "usage", "opened"})
-_ATTEMPT = tuple(field.name for field in fields(Attempted) if field.name != "usage")
+_USED = tuple(f"usage.{name}" for name in Usage._fields)
+_OPENED = CallOpened._fields
+_END = tuple(name for name in CallClosed._fields if name not in {"id", "usage", "opened"})
+_ATTEMPT = tuple(name for name in Attempted._fields if name != "usage")
 
 # Columns stand in the order of the ports' fields, usage last.
 opened_row: Callable[[CallOpened], Row] = attrgetter(*_OPENED)

@@ -48,7 +48,7 @@ async def limiter(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     else:
         open_redis = importlib.import_module("holdfast.engines.redis").open_redis
         url = importlib.import_module("tests.servers").redis_url()
-        node = await open_redis(url, clock=clock, node="node-0")
+        node = await open_redis(url, clock=clock, node="node-0", time=clock)
     found = Limiter(node, clock)
     yield found
     await found.close()

@@ -193,8 +193,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        # With a limit of 0 pause_writing says at once that the kernel has not taken everything.
-        self.transport.set_write_buffer_limits(high=0)
+        # pause_writing is to say at once that something has not left us; TLS compares with >=, plain sockets with >.
+        self.transport.set_write_buffer_limits(high=0 if transport.get_extra_info("ssl_object") is None else 1)
 
     def pause_writing(self) -> None:
         self._unsent = True

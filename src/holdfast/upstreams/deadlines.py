@@ -36,6 +36,10 @@ class Deadlines:
         self.open: set[Watched] = set()
         self.now = 0.0
 
+    @property
+    def running(self) -> bool:
+        return self._timer is not None
+
     def watch(self, watched: Watched, now: float) -> None:
         self.open.add(watched)
         if self._timer is None:

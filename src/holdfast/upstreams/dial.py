@@ -56,7 +56,7 @@ class Dialler:
         whose = f"proxy {self._proxy.shown}" if self._proxy else self._address.authority
         host, port = (self._proxy.host, self._proxy.port) if self._proxy else (self._address.host, self._address.port)
         steps.now = f"DNS, resolving {host}"
-        found = await self._resolve(host, port)
+        found = await self.resolve(host, port)
         failure: OSError | None = None
         for place, ip in enumerate(found):
             steps.now = f"TCP, connecting to {whose} at {ip} port {port}"
@@ -73,7 +73,7 @@ class Dialler:
         setting = "the proxy's address" if self._proxy else f"upstreams.{self._upstream}.base_url"
         raise self._failure(f"TCP: cannot connect to {whose}: {_reason(failure)}; is it running, and {setting} right?")
 
-    async def _resolve(self, host: str, port: int) -> list[str]:
+    async def resolve(self, host: str, port: int) -> list[str]:
         try:
             return [str(ip_address(host))]
         except ValueError:

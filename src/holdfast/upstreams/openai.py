@@ -53,8 +53,8 @@ class OpenAIUpstream:
         trust = make_context(name, settings) if self._address.tls else None
         self._headers = _added(name, settings.headers)
         self._forwarded = REQUEST_HEADERS - self._headers.keys()
-        self._dialler = Dialler(name, self._address, self._proxy, trust)
-        self.pool = Pool(name, settings, self._dialler, HeaderNames(response_name), clock)
+        self.dialler = Dialler(name, self._address, self._proxy, trust)
+        self.pool = Pool(name, settings, self.dialler, HeaderNames(response_name), clock)
         self._heads: dict[str, bytes] = {}
         self._authorization: bytes | None = None
         self.use_key(settings.key)

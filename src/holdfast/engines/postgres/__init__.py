@@ -16,20 +16,44 @@ node (default 8) plus one while it starts. `synchronous_commit = off` on the ser
 `fsync = off` we cannot see through. Nothing is notified or listened to.
 """
 
+import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from holdfast.kernel.clock import Clock
 from holdfast.kernel.errors import SettingsError
 
 if TYPE_CHECKING:
-    from holdfast.engines.postgres.store import Postgres
+    from holdfast.engines.postgres.calls import PostgresCalls
+    from holdfast.engines.postgres.directory import PostgresDirectory
+    from holdfast.engines.postgres.money import PostgresMoney
+    from holdfast.engines.postgres.pool import Pool
+    from holdfast.engines.postgres.record import PostgresRecord
 
 __all__ = ["Postgres", "open_postgres"]
 
 
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """The ports of one node. `incarnation` is the store's: all nodes say the same."""
+
+    record: "PostgresRecord"
+    calls: "PostgresCalls"
+    money: "PostgresMoney"
+    directory: "PostgresDirectory"
+    incarnation: str
+    pools: "tuple[Pool, ...]"
+
+    async def close(self) -> None:
+        """Writes what was handed, then lets go of every connection."""
+        await self.money.close()
+        await self.record.close()
+        await asyncio.gather(*(pool.close() for pool in self.pools))
+
+
 async def open_postgres(
     url: str, *, clock: Clock, node: str, connections: int = 8, commit_interval_seconds: float = 0.01
-) -> "Postgres":
+) -> Postgres:
     """Connects, migrates where needed and registers this node. Raises StoreUnavailableError where no server answers,
     SchemaMismatchError where the store is too new or the server too old, SettingsError where the URL cannot be used."""
     try:

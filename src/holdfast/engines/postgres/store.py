@@ -1,8 +1,6 @@
-"""Opening and closing the ports of one node together."""
+"""Opening the ports of one node together."""
 
-import asyncio
-from dataclasses import dataclass
-
+from holdfast.engines.postgres import Postgres
 from holdfast.engines.postgres.calls import PostgresCalls
 from holdfast.engines.postgres.directory import PostgresDirectory
 from holdfast.engines.postgres.failures import Address
@@ -15,24 +13,6 @@ from holdfast.kernel.clock import Clock
 from holdfast.kernel.ids import make_id
 
 MIGRATION_SECONDS = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Postgres:
-    """The ports of one node. `incarnation` is the store's: all nodes say the same."""
-
-    record: PostgresRecord
-    calls: PostgresCalls
-    money: PostgresMoney
-    directory: PostgresDirectory
-    incarnation: str
-    pools: tuple[Pool, ...]
-
-    async def close(self) -> None:
-        """Writes what was handed, then lets go of every connection."""
-        await self.money.close()
-        await self.record.close()
-        await asyncio.gather(*(pool.close() for pool in self.pools))
 
 
 async def open_store(

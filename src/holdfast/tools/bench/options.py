@@ -18,6 +18,8 @@ class BenchOptions:
     connections: int = 64
     latency_calls: int = 2000
     """To each system, in each round."""
+    awake: bool = True
+    """Keep the cores from sleeping during `latency`."""
     stream_counts: tuple[int, ...] = (500, 1000)
     stream_seconds: float = 30.0
     stream_rounds: int = 1

@@ -33,10 +33,17 @@ Cursor = Annotated[
 ]
 Etag = Annotated[
     str,
-    StringConstraints(pattern=r'^"[0-9]{1,18}"$'),
+    StringConstraints(pattern=r'^(\*|(W/)?"?[0-9]{1,18}"?)$'),
     Field(description="Change this version only: the ETag last read."),
 ]
-Count = Annotated[int, Field(ge=1, le=MOST)]
+
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 5.0 is 5."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_whole)]
 
 
 def _read_moment(value: Any) -> Any:
@@ -162,7 +169,7 @@ def source_of(origin: str | None) -> Literal["file", "api"]:
 
 
 def version_of(if_match: str | None) -> int | None:
-    return None if if_match is None else int(if_match.strip('"'))
+    return None if if_match is None or if_match == "*" else int(if_match.removeprefix("W/").strip('"'))
 
 
 def etag(version: int) -> str:

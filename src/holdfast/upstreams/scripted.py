@@ -23,7 +23,7 @@ from holdfast.ports.upstream import Ended, Limits, Outcome, Outgoing, Sink
 from holdfast.upstreams.script.counting import Counts
 from holdfast.upstreams.script.faults import FAULTS, Fault
 from holdfast.upstreams.script.model import ScriptedModel, refused
-from holdfast.upstreams.script.options import DEFAULTS, OPTIONS, Option, Personality, read_option, with_options
+from holdfast.upstreams.script.options import DEFAULTS, OPTIONS, Option, Personality, read_header, with_options
 from holdfast.upstreams.script.plan import Ending, Plan
 from holdfast.upstreams.script.player import Output, Player
 from holdfast.upstreams.script.schedule import Schedule, load_schedule, parse_schedule
@@ -48,7 +48,7 @@ __all__ = [
     "Timers",
     "load_schedule",
     "parse_schedule",
-    "read_option",
+    "read_header",
     "refused",
     "with_options",
 ]

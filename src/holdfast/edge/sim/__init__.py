@@ -4,8 +4,8 @@ Invariants: an answer follows from the seed, the request and how often it was as
 exactly (`GET /sim/calls`); a client that hangs up stops its answer at once; nothing outside `/v1`, `/sim` and `/healthz` is answered.
 """
 
-from holdfast.edge.sim.options import SimOptions
+from holdfast.edge.sim.options import SimOptions, personality
 from holdfast.edge.sim.server import run_sim, serve
 from holdfast.upstreams.scripted import FAULTS, OPTIONS
 
-__all__ = ["FAULTS", "OPTIONS", "SimOptions", "run_sim", "serve"]
+__all__ = ["FAULTS", "OPTIONS", "SimOptions", "personality", "run_sim", "serve"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.kernel.errors import SettingsError
-from holdfast.upstreams.scripted import DEFAULTS, Personality
+from holdfast.upstreams.scripted import DEFAULTS, Personality, read_header, with_options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,14 @@ class SimOptions:
             )
         if self.tls_key is not None and self.tls_certificate is None:
             raise SettingsError("a TLS key needs its certificate: say --tls-certificate too.")
+
+
+def personality(text: str) -> Personality:
+    """How calls that say nothing are answered, as the header X-Sim says it: `ttft_ms=200; itl_ms=20`."""
+    try:
+        return with_options(DEFAULTS, read_header(text))
+    except ValueError as error:
+        raise SettingsError(f"defaults: {error}") from error
 
 
 def is_loopback(host: str) -> bool:

@@ -37,6 +37,9 @@ class SimServer:
     def sweep(self) -> None:
         self._sweeper = self._loop.call_later(1, self.sweep)
         self.date = date_line()
+        self.sweep_connections()
+
+    def sweep_connections(self) -> None:
         for connection in tuple(self.connections):
             connection.sweep()
 

@@ -5,7 +5,8 @@
     X-Sim-Fault: 429; retry_after=2                                                       a header, the fault first
 
 The name is `NAME` or `NAME?OPTION=VALUE&OPTION=VALUE`; a value may be percent-encoded. The nearest wins: X-Sim-Fault, X-Sim,
-the model's name, the schedule's window, the server's defaults. Unknown options and values are refused with status 400 and the nearest name.
+the model's name, the schedule's window, the server's defaults.
+A gateway in between passes the name on, not the headers. Unknown options and values are refused with status 400 and the nearest name.
 """
 
 import difflib

@@ -27,7 +27,7 @@ from holdfast.tools.bench.wire import address_of
 from tests.tools.mock import serving
 from tests.tools.test_bench_streams import script
 
-BUSY = "import time\nend = time.monotonic() + 0.3\nwhile time.monotonic() < end: pass\nprint('done', flush=True)\ntime.sleep(60)"
+BUSY = "import time\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True)\ntime.sleep(60)"
 ASLEEP = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(60)"]
 STUBBORN = [
     sys.executable,
@@ -143,7 +143,7 @@ def test_the_processor_time_and_memory_of_a_process_are_read_with_its_descendant
             memory = rss_bytes(members)
         later = cpu_seconds(family((shell.pid,)))
     assert len(members) == 2
-    assert 0.1 < spent <= later < 5
+    assert 0.2 < spent <= later
     assert memory > 4 * 1024 * 1024
     assert 0 <= window.idle_share <= 1
     assert 0 <= window.others_share <= 1

@@ -6,6 +6,7 @@ from holdfast.dialects.openai.headers import request_headers, response_name
 from holdfast.kernel.errors import SettingsError, UpstreamConnectError, UpstreamStatusError
 from holdfast.kernel.secret import Secret
 from holdfast.upstreams.address import parse_base_url
+from holdfast.upstreams.answer import HeaderNames
 from tests.upstreams.provider import (
     Asked,
     Handler,
@@ -268,3 +269,13 @@ async def test_an_upstream_never_shows_its_key() -> None:
         assert "sk-secret" not in told.error
         assert "sk-secret" not in repr(upstream)
         await upstream.close()
+
+
+def test_names_a_provider_makes_up_are_not_kept_without_bound() -> None:
+    names = HeaderNames(response_name)
+    for number in range(5000):
+        assert names.learn(b"x-made-up-%d" % number) == b""
+    assert names.learn(b"x" * 60_000) == b""
+    assert names.learn(b"X-Request-ID") == b"x-upstream-request-id"
+    assert len(names.known) <= 1000
+    assert max(len(name) for name in names.known) <= 100

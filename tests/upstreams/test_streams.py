@@ -383,3 +383,29 @@ async def test_an_exchange_that_has_ended_cannot_touch_the_next_one_on_its_conne
         assert (await told.end_comes()).outcome == "complete"
         assert provider.connections == 1
         await upstream.close()
+
+
+@pytest.mark.parametrize("moment", ["head", "frames"])
+async def test_a_sink_that_raises_loses_its_connection_and_nobody_elses(
+    moment: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Raising(Told):
+        def head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+            super().head(status, headers)
+            if moment == "head":
+                raise LookupError
+
+        def frames(self, frames: Sequence[bytes]) -> None:
+            super().frames(frames)
+            raise LookupError
+
+    answer = STREAM_HEAD + chunk(A) + STREAM_END
+    async with serving(answering(answer, answer)) as provider:
+        upstream = upstream_to(provider.port)
+        told = Raising()
+        await upstream.send(outgoing(stream=True), told)
+        assert (await told.end_comes()).outcome == "broken"
+        assert "LookupError" in caplog.text
+        assert upstream.pool.open_connections == 0
+        assert (await ask(upstream, stream=True)).frames_told == [A]
+        await upstream.close()

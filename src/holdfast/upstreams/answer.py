@@ -15,6 +15,7 @@ from holdfast.upstreams.inflate import CODINGS
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_NAMES = 200
 MAX_NAMES_KNOWN = 1000
+MAX_NAME_BYTES_KNOWN = 100
 
 DROPPED = b""
 CONTENT_TYPE = b"content-type"
@@ -38,7 +39,7 @@ class HeaderNames:
     def learn(self, name: bytes) -> bytes:
         lower = name.lower()
         known = READ_HERE.get(lower) or (CONTENT_TYPE if lower == CONTENT_TYPE else self._rename(name) or DROPPED)
-        if len(self.known) < MAX_NAMES_KNOWN:
+        if len(self.known) < MAX_NAMES_KNOWN and len(name) <= MAX_NAME_BYTES_KNOWN:
             self.known[name] = known
         return known
 

@@ -16,11 +16,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
+AnyServer = TypeVar("AnyServer", bound="Server")
 PASSWORD = "s3cret-of-tests"
 START_SECONDS = 30.0
 # Below the range outgoing connections are numbered from, so that an address stays free while its server is down.
@@ -68,6 +71,10 @@ class Server:
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"{self.command()[0]} did not start: {self.log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.02)
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
         """An orderly shutdown that does not wait for clients."""
@@ -214,6 +221,14 @@ class Shared:
         server.start()
         return server
 
+    @cache  # noqa: B019
+    def postgres_victim(self) -> PostgresServer:
+        return PostgresServer()
+
+    @cache  # noqa: B019
+    def redis_victim(self) -> RedisServer:
+        return RedisServer()
+
     def redis_url(self) -> str:
         return self.redis().url(next(self._databases))
 
@@ -231,6 +246,29 @@ def postgres_url() -> str:
 def redis_url() -> str:
     """An empty database on this process's Redis."""
     return shared().redis_url()
+
+
+@contextmanager
+def postgres_to_hurt() -> Iterator[PostgresServer]:
+    """A running PostgreSQL that a storm may stop, kill and freeze; the tests that share it run one after the other."""
+    with mended(shared().postgres_victim()) as server:
+        yield server
+
+
+@contextmanager
+def redis_to_hurt() -> Iterator[RedisServer]:
+    with mended(shared().redis_victim()) as server:
+        yield server
+
+
+@contextmanager
+def mended(server: AnyServer) -> Iterator[AnyServer]:
+    if not server.running:
+        server.start()
+    try:
+        yield server
+    finally:
+        server.thaw()
 
 
 def free_port() -> int:

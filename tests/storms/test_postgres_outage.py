@@ -1,7 +1,7 @@
 """PostgreSQL dies, freezes and loses answers while a node works: nothing handed is lost or applied twice."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,7 +12,7 @@ from holdfast.kernel.errors import HoldfastError, StoreUnavailableError
 from holdfast.ports.directory import Organisation, Put
 from holdfast.ports.money import Balance, Refused
 from tests.contracts.samples import ALWAYS, attempted, balance, call_closed, call_opened, settled
-from tests.servers import PASSWORD, PostgresServer
+from tests.servers import PASSWORD, PostgresServer, postgres_to_hurt
 from tests.wire import LossyWire
 
 pytestmark = [pytest.mark.engines, pytest.mark.storm]
@@ -21,11 +21,9 @@ BUDGET = balance("org:acme", limit_nanodollars=10**15)
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[PostgresServer]:
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.remove()
+def server() -> Iterator[PostgresServer]:
+    with postgres_to_hurt() as server:
+        yield server
 
 
 async def node(url: str, name: str = "node-0") -> Postgres:

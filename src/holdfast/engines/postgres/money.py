@@ -49,6 +49,13 @@ class _Request:
         if not self.answer.done():
             self.answer.set_exception(error)
 
+    @property
+    def granted(self) -> bool:
+        answer = self.answer
+        return (
+            answer.done() and not answer.cancelled() and answer.exception() is None and type(answer.result()) is tuple
+        )
+
     def released(self) -> Settled:
         pairs = tuple((balance.scope, balance.period) for balance in self.balances)
         return Settled(self.call_id, pairs, self.amount, 0)
@@ -80,10 +87,16 @@ class PostgresMoney:
                 raise ConflictError(f"{balance.scope!r} is no scope: org:NAME, team:ORGANISATION/NAME or key:ID")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
-        self._waiting.append(_Request(call_id, amount_nanodollars, balances, answer))
+        request = _Request(call_id, amount_nanodollars, balances, answer)
+        self._waiting.append(request)
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._serve(), name="postgres money")
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if request.granted:
+                self._record.hand(request.released())
+            raise
 
     async def held(self, balances: Sequence[Balance]) -> list[Held]:
         with self._readers.address.translated():

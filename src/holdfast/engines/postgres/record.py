@@ -99,6 +99,8 @@ class PostgresRecord:
 
     async def close(self, within_seconds: float = 10.0) -> None:
         """Writes what was handed, but does not wait for a server that is away."""
+        if self._task.done():
+            return
         try:
             async with asyncio.timeout(within_seconds):
                 await self.flush()

@@ -55,6 +55,11 @@ class _Ask:
     expires_seconds: float
     answer: asyncio.Future[Short | None]
 
+    @property
+    def granted(self) -> bool:
+        answer = self.answer
+        return answer.done() and not answer.cancelled() and answer.exception() is None and answer.result() is None
+
     def fail(self, error: StoreUnavailableError) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
@@ -132,10 +137,15 @@ class RedisRates:
             return None
         if self._task.done():
             raise StoreUnavailableError("the rates are closed")
-        answer: asyncio.Future[Short | None] = self._loop.create_future()
-        self._asks.append(_Ask(self._plan(limits), amounts, holder, expires_seconds, answer))
+        ask = _Ask(self._plan(limits), amounts, holder, expires_seconds, self._loop.create_future())
+        self._asks.append(ask)
         self._wake.set()
-        return await answer
+        try:
+            return await ask.answer
+        except asyncio.CancelledError:
+            if ask.granted:
+                self._give_back(ask)
+            raise
 
     def settle(self, limits: tuple[Limit, ...], reserved: Sequence[int], actual: Sequence[int], holder: str) -> None:
         if not limits:
@@ -272,11 +282,15 @@ class RedisRates:
             self._settlements.popleft()
             self.dropped += 1
 
+    def _give_back(self, ask: _Ask) -> None:
+        """All of a reservation that nobody waits for any more."""
+        self.settle(ask.plan.limits, ask.amounts, [0] * len(ask.amounts), ask.holder)
+
     def _answer(self, asks: Sequence[_Ask], answers: Sequence[Any]) -> None:
         for ask, answer in zip(asks, answers, strict=True):
             if ask.answer.done():
                 if answer == 0:
-                    self.settle(ask.plan.limits, ask.amounts, [0] * len(ask.amounts), ask.holder)
+                    self._give_back(ask)
             elif answer == 0:
                 ask.answer.set_result(None)
             else:

@@ -34,7 +34,7 @@ def call_opened(**changed: Any) -> CallOpened:
         estimated_input_tokens=20,
         estimated_output_tokens=30,
     )
-    return replace(opened, **changed)
+    return opened._replace(**changed)
 
 
 def call_closed(call_id: str, **changed: Any) -> CallClosed:
@@ -51,7 +51,7 @@ def call_closed(call_id: str, **changed: Any) -> CallClosed:
         answered_model="gpt-5-mini-2023-11-01",
         first_token_seconds=0.25,
     )
-    return replace(closed, **changed)
+    return closed._replace(**changed)
 
 
 def attempted(call_id: str, number: int = 2, **changed: Any) -> Attempted:
@@ -69,7 +69,7 @@ def attempted(call_id: str, number: int = 2, **changed: Any) -> Attempted:
         cost_nanodollars=70,
         price_version="2023-11-01",
     )
-    return replace(attempt, **changed)
+    return attempt._replace(**changed)
 
 
 def balance(scope: str, limit_nanodollars: int = 1_000_000, period: str = "month:2023-11:UTC") -> Balance:

@@ -84,8 +84,8 @@ async def test_the_first_end_stays(store: Store, apart: bool) -> None:
     if apart:
         await store.record.flush()
     store.record.hand(call_closed(opened.id, status="complete", cost_nanodollars=2))
-    store.record.hand(call_closed(opened.id, status="unknown", opened=replace(opened, model="another")))
-    store.record.hand(replace(opened, model="a third"))
+    store.record.hand(call_closed(opened.id, status="unknown", opened=opened._replace(model="another")))
+    store.record.hand(opened._replace(model="a third"))
     await store.record.flush()
     row = await store.calls.get(opened.id)
     assert row is not None

@@ -1,5 +1,6 @@
 """The embedded engine, put together: one folder, one file, one thread that writes, a few that read."""
 
+import asyncio
 import contextlib
 from pathlib import Path
 
@@ -43,9 +44,9 @@ class Embedded:
         """StoreUnavailableError: the disk did not take everything that was handed; the folder is let go all the same."""
         try:
             await self.money.close()
+            await asyncio.to_thread(self._readers.close)  # before the writer, which as the last one empties the WAL
             await self.record.close()
         finally:
-            self._readers.close()
             self._lock.release()
 
 

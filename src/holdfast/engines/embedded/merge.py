@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from holdfast.engines.embedded.rows import NO_END, attempt_row, closed_row, end_row, opened_row
+from holdfast.engines.embedded.rows import NO_END, attempt_row, closed_row, end_row
 from holdfast.engines.embedded.statements import Row
 from holdfast.engines.embedded.units import Counted, Spend, Unit
 from holdfast.ports.calls import Attempted, CallClosed, CallOpened
@@ -48,6 +48,6 @@ class Merged:
         self.calls: list[Row] = []
         for identity, row in opened.items():
             end = closed.pop(identity, None)
-            self.calls.append(opened_row(row) + (NO_END if end is None else end_row(end)))
+            self.calls.append(row + (NO_END if end is None else end_row(end)))
         self.ends: list[Row] = [closed_row(end) for end in closed.values()]
         self.spent: list[Row] = [(scope, period, nanodollars) for (scope, period), nanodollars in spent.items()]

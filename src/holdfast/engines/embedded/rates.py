@@ -66,8 +66,7 @@ class _Slots:
         held, until = self.holders.get(holder, (0, expires_at))
         self.holders[holder] = (held + amount, max(until, expires_at))
         self.taken += amount
-        if expires_at < self.next_expiry:
-            self.next_expiry = expires_at
+        self.next_expiry = min(self.next_expiry, expires_at)
 
     def free(self, holder: str) -> None:
         held = self.holders.pop(holder, None)
@@ -110,9 +109,7 @@ class EmbeddedRates:
         group = self._groups.get(id(limits)) or self._resolve(limits, now)
         for place, bucket in group.buckets:
             level = bucket.level + (now - bucket.at) * bucket.per_second
-            if level > bucket.capacity:
-                level = bucket.capacity
-            bucket.level = level
+            bucket.level = level = level if level < bucket.capacity else bucket.capacity
             bucket.at = now
             if level + _GRAIN < amounts[place]:
                 return self._shortest(limits, amounts, now)

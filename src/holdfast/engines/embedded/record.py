@@ -38,7 +38,7 @@ class EmbeddedRecord:
         self._clock = clock
         self._incarnation = incarnation
         self._interval_seconds = commit_interval_seconds
-        self._prove = load("store.sql")["prove"]
+        self._touch = load("store.sql")["touch"]
         self._loop = asyncio.get_running_loop()
         self._pending: list[Item] = []
         self._pending_since = 0.0
@@ -88,7 +88,7 @@ class EmbeddedRecord:
         """Commits a small write, at most once a second; in between the last answer is given again."""
         if self._ping is None or (self._ping.done() and self._clock.monotonic() - self._pinged_at >= PING_SECONDS):
             self._pinged_at = self._clock.monotonic()
-            self._ping = asyncio.create_task(self.work(self._prove_write))
+            self._ping = asyncio.create_task(self.work(self._touch_meta))
         await asyncio.shield(self._ping)
 
     async def work(self, work: Callable[[apsw.Connection], Any]) -> Any:
@@ -121,8 +121,8 @@ class EmbeddedRecord:
                 self._timer.cancel()
             await self._loop.run_in_executor(None, self._writer.stop)
 
-    def _prove_write(self, connection: apsw.Connection) -> None:
-        connection.execute(self._prove, (self._clock.now(),))
+    def _touch_meta(self, connection: apsw.Connection) -> None:
+        connection.execute(self._touch)
 
     async def _wait(self, waiting: Waiting) -> Any:
         self._add_waiting(waiting)

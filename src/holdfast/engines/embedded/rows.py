@@ -1,8 +1,7 @@
 """Between the ports' values and rows of the database."""
 
 import json
-from collections.abc import Callable, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
 from typing import Any
 
 from holdfast.engines.embedded.statements import Row
@@ -11,52 +10,57 @@ from holdfast.kernel.tokens import Usage
 from holdfast.ports.calls import Attempted, CallClosed, CallOpened, CallRow
 from holdfast.ports.directory import Audited, Key, Organisation, Team
 
-_USAGE = Usage._fields
-_OPENED = CallOpened._fields
-_END = tuple(name for name in CallClosed._fields if name not in {"id", "usage", "opened"})
-_ATTEMPT = tuple(name for name in Attempted._fields if name != "usage")
-_USED = tuple(f"usage.{name}" for name in _USAGE)
+# The rows of the hot path are tuples, cut and joined here in the order of their columns: the end's usage goes last.
+_USAGE = CallClosed._fields.index("usage")
+_OPENED = CallClosed._fields.index("opened")
+_ATTEMPT_USAGE = Attempted._fields.index("usage")
+_STREAM = CallOpened._fields.index("stream")
+_EMPTY = CallClosed._fields.index("empty")
 
-opened_row: Callable[[CallOpened], Row] = attrgetter(*_OPENED)
-end_row: Callable[[CallClosed], Row] = attrgetter(*_END, *_USED)
-closed_row: Callable[[CallClosed], Row] = attrgetter("id", *_END, *_USED)
-attempt_row: Callable[[Attempted], Row] = attrgetter(*_ATTEMPT, *_USED)
-
-OPENED_WIDTH = len(_OPENED)
-END_WIDTH = len(_END) + len(_USAGE)
-ATTEMPT_WIDTH = len(_ATTEMPT) + len(_USAGE)
+OPENED_WIDTH = len(CallOpened._fields)
+END_WIDTH = len(CallClosed._fields) - 3 + len(Usage._fields)
+ATTEMPT_WIDTH = len(Attempted._fields) - 1 + len(Usage._fields)
 NO_END: Row = (None,) * END_WIDTH
 
-_STREAM = _OPENED.index("stream")
-_EMPTY = _END.index("empty")
+
+def end_row(closed: CallClosed) -> tuple[Any, ...]:
+    return closed[1:_USAGE] + closed[_USAGE + 1 : _OPENED] + closed.usage
 
 
-def _read_usage(row: Sequence[Any]) -> Usage:
-    return Usage(**dict(zip(_USAGE, (*row[:-1], bool(row[-1])), strict=True)))
+def closed_row(closed: CallClosed) -> tuple[Any, ...]:
+    return closed[:_USAGE] + closed[_USAGE + 1 : _OPENED] + closed.usage
+
+
+def attempt_row(attempt: Attempted) -> tuple[Any, ...]:
+    return attempt[:_ATTEMPT_USAGE] + attempt[_ATTEMPT_USAGE + 1 :] + attempt.usage
 
 
 def read_opened(row: Sequence[Any]) -> CallOpened:
-    values = list(row[:OPENED_WIDTH])
-    values[_STREAM] = bool(values[_STREAM])
-    return CallOpened(*values)
+    return CallOpened._make((*row[:_STREAM], bool(row[_STREAM]), *row[_STREAM + 1 : OPENED_WIDTH]))
 
 
 def read_attempt(row: Sequence[Any]) -> Attempted:
-    named = dict(zip(_ATTEMPT, row[: len(_ATTEMPT)], strict=True))
-    return Attempted(usage=_read_usage(row[len(_ATTEMPT) : ATTEMPT_WIDTH]), **named)
+    bare = len(Attempted._fields) - 1
+    usage = _read_usage(row[bare:ATTEMPT_WIDTH])
+    return Attempted._make((*row[:_ATTEMPT_USAGE], usage, *row[_ATTEMPT_USAGE:bare]))
 
 
 def read_call(row: Sequence[Any], further: Sequence[Attempted]) -> CallRow:
     opened = read_opened(row)
-    end = list(row[OPENED_WIDTH : OPENED_WIDTH + len(_END)])
+    end = row[OPENED_WIDTH : OPENED_WIDTH + END_WIDTH]
     if end[0] is None:
         return CallRow(opened, None, tuple(further))
-    end[_EMPTY] = bool(end[_EMPTY])
-    usage = _read_usage(row[OPENED_WIDTH + len(_END) : OPENED_WIDTH + END_WIDTH])
-    closed = CallClosed(id=opened.id, usage=usage, **dict(zip(_END, end, strict=True)))
+    bare = END_WIDTH - len(Usage._fields)
+    before_usage, after_usage = end[: _EMPTY - 1], end[_EMPTY:bare]
+    usage = _read_usage(end[bare:])
+    closed = CallClosed._make((opened.id, *before_usage, bool(end[_EMPTY - 1]), usage, *after_usage, None))
     costs = [closed.cost_nanodollars, *(attempt.cost_nanodollars for attempt in further)]
     known = [cost for cost in costs if cost is not None]
     return CallRow(opened, closed, tuple(further), sum(known) if len(known) == len(costs) else None)
+
+
+def _read_usage(row: Sequence[Any]) -> Usage:
+    return Usage._make((*row[:-1], bool(row[-1])))
 
 
 def organisation_row(row: Organisation, version: int) -> Row:

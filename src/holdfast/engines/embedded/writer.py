@@ -99,7 +99,7 @@ class Writer:
         try:
             rejected = self._apply(items, merge)
             if synced:  # a commit that changes no page would not sync what went before it
-                connection.execute(self._sql["prove"], (0.0,))
+                connection.execute(self._sql["touch"])
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:

@@ -142,4 +142,4 @@ CREATE TABLE audit (
     PRIMARY KEY (at, id)
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO meta (name, value) VALUES ('directory_version', 0), ('calls_pruned_until', -1.0), ('proved_at', 0.0);
+INSERT INTO meta (name, value) VALUES ('directory_version', 0), ('calls_pruned_until', -1.0), ('touched', 0);

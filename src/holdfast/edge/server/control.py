@@ -31,8 +31,7 @@ class ApiDeps:
 
 
 class Endpoint(NamedTuple):
-    """A row of a route table: the verb's docstring, parameters and return type are its contract. `takes` names what its
-    query may hold where that is nothing but what the signature says elsewhere."""
+    """A row of a route table: the verb's docstring, parameters and return type are its contract."""
 
     method: str
     path: str

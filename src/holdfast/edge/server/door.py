@@ -45,8 +45,9 @@ class Door:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         if scope["path"] not in self._public:
+            principal = state.get("principal")  # there where the door was the data folder's socket
             try:
-                principal = self._deps.tenancy.authenticate(_credential(request))
+                principal = principal or self._deps.tenancy.authenticate(_credential(request))
             except AuthenticationError as error:
                 return problem(error, request_id)
             state["asker"] = Asker(principal, request_id)

@@ -106,7 +106,8 @@ class Bootstrap:
         await self._ledger.write(plan)
 
     def _free_name(self) -> str:
-        owner = self._catalogue.snapshot.live_names.get((DEFAULT_TENANT, BOOTSTRAP_NAME), BOOTSTRAP_ID)
+        place = (DEFAULT_TENANT.organisation, DEFAULT_TENANT.team, BOOTSTRAP_NAME)
+        owner = self._catalogue.snapshot.live_names.get(place, BOOTSTRAP_ID)
         return BOOTSTRAP_NAME if owner == BOOTSTRAP_ID else BOOTSTRAP_ID
 
     def _outcome(self, secret: str) -> Bootstrapped | None:

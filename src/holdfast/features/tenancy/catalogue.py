@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Iterator, Mapping
 
-from holdfast.features.tenancy.declared import Declared, conflicts_of, principal_of, read_declared
+from holdfast.features.tenancy.declared import Declared, conflicts_of, read_declared
 from holdfast.features.tenancy.limits import limits_from_row
 from holdfast.features.tenancy.model import (
+    NEVER,
     NO_LIMITS,
     NO_ROWS,
     Budgeted,
@@ -15,11 +16,11 @@ from holdfast.features.tenancy.model import (
     Rows,
     Snapshot,
     TeamEntry,
+    key_entry,
     key_scope,
     organisation_scope,
     team_scope,
 )
-from holdfast.features.tenancy.names import moment_from_epoch
 from holdfast.features.tenancy.settings import KeySettings, LimitSettings, OrganisationSettings
 from holdfast.kernel.clock import Clock
 from holdfast.kernel.errors import AuthenticationError, SettingsError, StoreUnavailableError
@@ -30,8 +31,8 @@ from holdfast.ports.directory import Changes, Directory, Key
 
 MISSING = "No API key was given. Send it as `Authorization: Bearer YOUR_KEY`."
 UNKNOWN = "This API key is not known here. Check that it is whole, and that it belongs to this Holdfast."
+HOMELESS = "The team of this API key does not exist any more."
 STALE = "directory_stale"
-NEVER = float("inf")
 IN_A_THREAD_FROM = 2_000  # keys; building a larger snapshot would hold the loop
 
 
@@ -164,14 +165,18 @@ def build(declared: Declared, rows: Rows, before: Snapshot, version: int) -> Sna
     keys = {key_id: _key_entry(row, before.keys.get(key_id)) for key_id, row in rows.keys.items()}
     keys.update(declared.keys)
     credentials: dict[bytes, Credential] = {}
-    live_names: dict[tuple[Tenant, str], str] = {}
+    live_names: dict[tuple[str, str, str], str] = {}
     administrators: list[str] = []
+    homes = {(tenant.organisation, tenant.team) for tenant in teams}
     for key_id, entry in keys.items():
-        if not entry.revoked:
-            live_names[entry.principal.tenant, entry.key.name] = key_id
-            if entry.principal.role is Role.ADMIN and entry.key.organisation == DEFAULT_TENANT.organisation:
+        key = entry.key
+        if key.revoked_at is None:
+            live_names[key.organisation, key.team, key.name] = key_id
+            if key.role is Role.ADMIN and key.organisation == DEFAULT_TENANT.organisation:
                 administrators.append(key_id)
-        for digest, credential in _credentials(entry, teams):
+        homeless = key.revoked_at is None and (key.organisation, key.team) not in homes
+        for digest, own in entry.credentials:
+            credential = Credential(entry.principal, -NEVER, HOMELESS) if homeless else own
             known = credentials.get(digest)
             if known is None or known.until < credential.until:
                 credentials[digest] = credential
@@ -222,25 +227,4 @@ def _teams(declared: Declared, rows: Rows) -> Iterator[tuple[Tenant, TeamEntry]]
 def _key_entry(row: Key, before: KeyEntry | None) -> KeyEntry:
     if before is not None and before.key is row:
         return before
-    return KeyEntry(row, principal_of(row), limits_from_row(row.limits))
-
-
-def _credentials(entry: KeyEntry, teams: Mapping[Tenant, TeamEntry]) -> Iterator[tuple[bytes, Credential]]:
-    key, principal = entry.key, entry.principal
-    for digest, valid_until in key.hashes:
-        if key.revoked_at is not None:
-            credential = Credential(
-                principal, -NEVER, "This API key was revoked. Ask an administrator for another one."
-            )
-        elif principal.tenant not in teams:
-            credential = Credential(principal, -NEVER, "The team of this API key does not exist any more.")
-        elif valid_until is not None and (key.expires_at is None or valid_until < key.expires_at):
-            ended = f"This API key was rotated, and its old secret ended at {moment_from_epoch(valid_until)}. Use the new one."
-            credential = Credential(principal, valid_until, ended)
-        elif key.expires_at is not None:
-            credential = Credential(
-                principal, key.expires_at, f"This API key expired at {moment_from_epoch(key.expires_at)}."
-            )
-        else:
-            credential = Credential(principal, NEVER, "")
-        yield bytes.fromhex(digest), credential
+    return key_entry(row, limits_from_row(row.limits))

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from holdfast.features.tenancy.limits import fault_of, only_limits, row_from_limits
-from holdfast.features.tenancy.model import KeyEntry, OrganisationEntry, Rows, TeamEntry
+from holdfast.features.tenancy.model import KeyEntry, OrganisationEntry, Rows, TeamEntry, key_entry
 from holdfast.features.tenancy.names import epoch_from_moment, is_name, tenant_of
 from holdfast.features.tenancy.settings import KeySettings, LimitSettings, OrganisationSettings
 from holdfast.kernel.errors import SettingsError
 from holdfast.kernel.report import dotted
 from holdfast.kernel.secret import fingerprint, masked
-from holdfast.kernel.tenant import DEFAULT_TENANT, Principal, Role, Tenant
+from holdfast.kernel.tenant import DEFAULT_TENANT, Role, Tenant
 from holdfast.ports.directory import Key
 
 FILE = "the settings file"
@@ -104,7 +104,7 @@ def _read_key(name: str, key: KeySettings, path: str, origin: str) -> KeyEntry:
         limits=row_from_limits(limits),
         expires_at=expires_at,
     )
-    return KeyEntry(row, principal_of(row), limits, origin)
+    return key_entry(row, limits, origin)
 
 
 def _digest(key: KeySettings, path: str, origin: str) -> tuple[str, str]:
@@ -124,19 +124,6 @@ def _digest(key: KeySettings, path: str, origin: str) -> tuple[str, str]:
 def hint_of(secret: str) -> str:
     """Enough to recognise a key by; of a short one, which somebody chose, next to nothing."""
     return masked(secret) if len(secret) >= 40 else secret[:2] + "…"
-
-
-def principal_of(key: Key) -> Principal:
-    return Principal(
-        key_id=key.id,
-        key_name=key.name,
-        tenant=Tenant(key.organisation, key.team),
-        role=key.role,
-        may_call=key.may_call,
-        models=key.models,
-        tags=key.tags,
-        expires_at=key.expires_at,
-    )
 
 
 def conflicts_of(declared: Declared, rows: Rows) -> list[str]:

@@ -7,10 +7,10 @@ from enum import Enum
 from typing import Any
 
 from holdfast.features.tenancy.catalogue import Catalogue
-from holdfast.features.tenancy.declared import hint_of, principal_of
+from holdfast.features.tenancy.declared import hint_of
 from holdfast.features.tenancy.ledger import Ledger, audited, check_undeclared, check_version, guard_last_administrator
 from holdfast.features.tenancy.limits import limits_from_row, row_from_limits, usable_row
-from holdfast.features.tenancy.model import NO_LIMITS, Asker, KeyEntry, TeamEntry, key_scope
+from holdfast.features.tenancy.model import NO_LIMITS, Asker, KeyEntry, TeamEntry, key_entry, key_scope
 from holdfast.features.tenancy.names import check_name, moment_from_epoch
 from holdfast.features.tenancy.settings import LimitSettings
 from holdfast.features.tenancy.sight import narrowed, need
@@ -247,11 +247,11 @@ class Keys:
         entry = self._catalogue.snapshot.keys.get(id)
         if entry is not None and entry.key.version > written.version:
             return entry
-        return KeyEntry(written, principal_of(written), limits_from_row(written.limits))
+        return key_entry(written, limits_from_row(written.limits))
 
     def _check_free(self, tenant: Tenant, name: str, but: str | None) -> None:
         snapshot = self._catalogue.snapshot
-        owner = snapshot.live_names.get((tenant, name))
+        owner = snapshot.live_names.get((tenant.organisation, tenant.team, name))
         if owner is None or owner == but:
             return
         origin = snapshot.keys[owner].origin

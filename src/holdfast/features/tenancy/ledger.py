@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from holdfast.features.tenancy.catalogue import NEVER, Catalogue
-from holdfast.features.tenancy.model import Asker, Snapshot
+from holdfast.features.tenancy.catalogue import Catalogue
+from holdfast.features.tenancy.model import NEVER, Asker, Snapshot
 from holdfast.kernel.clock import Clock
 from holdfast.kernel.errors import ConflictError, DeclaredInFileError, StoreUnavailableError
 from holdfast.kernel.ids import make_id

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from holdfast.features.tenancy.names import moment_from_epoch
 from holdfast.features.tenancy.settings import BudgetSettings, LimitSettings
 from holdfast.kernel.tenant import DEFAULT_TENANT, Principal, Role, Tenant
 from holdfast.ports.directory import Key, Organisation, Team
 
 NO_LIMITS = LimitSettings()
+NEVER = float("inf")
 
 
 def organisation_scope(organisation: str) -> str:
@@ -45,12 +47,22 @@ class TeamEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """What one digest opens, until when. `ended` is the sentence for afterwards."""
+
+    principal: Principal
+    until: float
+    ended: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeyEntry:
     """A key, revoked ones included, with what is asked of it on every call made once."""
 
     key: Key
     principal: Principal
     limits: LimitSettings
+    credentials: tuple[tuple[bytes, Credential], ...]
     origin: str | None = None
 
     @property
@@ -60,15 +72,6 @@ class KeyEntry:
     def live(self, at: float) -> bool:
         """Works now: neither revoked nor expired."""
         return not self.revoked and (self.key.expires_at is None or self.key.expires_at > at)
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """What one digest opens, until when. `ended` is the sentence for afterwards."""
-
-    principal: Principal
-    until: float
-    ended: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +85,9 @@ class Budgeted:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything known of who may ask; never changed, swapped whole. `key_ids` is in order, so that pages of keys are;
-    `live_names` leads to the ids of keys not revoked; `administrators` are those that may administer the whole instance
-    until they expire; `budgeted` is in order of scopes; `scopes` is filled on first use, per key."""
+    """Everything known of who may ask; never changed, swapped whole. `key_ids` and `budgeted` are in order, so that pages
+    are; `live_names` leads from organisation, team and name to keys not revoked; `administrators` are the keys that may
+    administer the whole instance until they expire; `scopes` is filled on first use, per key."""
 
     version: int
     organisations: Mapping[str, OrganisationEntry]
@@ -92,7 +95,7 @@ class Snapshot:
     keys: Mapping[str, KeyEntry]
     credentials: Mapping[bytes, Credential]
     key_ids: tuple[str, ...] = ()
-    live_names: Mapping[tuple[Tenant, str], str] = field(default_factory=dict)
+    live_names: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     administrators: tuple[str, ...] = ()
     budgeted: tuple[Budgeted, ...] = ()
     scopes: dict[str, tuple[tuple[str, LimitSettings], ...]] = field(default_factory=dict)
@@ -121,3 +124,31 @@ class Asker:
 
 # Holdfast itself: the first start, and commands given on the machine where the data is.
 OWNER = Principal("holdfast", "holdfast", DEFAULT_TENANT, Role.ADMIN, may_call=False)
+
+
+def key_entry(key: Key, limits: LimitSettings, origin: str | None = None) -> KeyEntry:
+    principal = Principal(
+        key_id=key.id,
+        key_name=key.name,
+        tenant=Tenant(key.organisation, key.team),
+        role=key.role,
+        may_call=key.may_call,
+        models=key.models,
+        tags=key.tags,
+        expires_at=key.expires_at,
+    )
+    credentials = tuple((bytes.fromhex(digest), _credential(key, principal, until)) for digest, until in key.hashes)
+    return KeyEntry(key, principal, limits, credentials, origin)
+
+
+def _credential(key: Key, principal: Principal, valid_until: float | None) -> Credential:
+    if key.revoked_at is not None:
+        return Credential(principal, -NEVER, "This API key was revoked. Ask an administrator for another one.")
+    if valid_until is not None and (key.expires_at is None or valid_until < key.expires_at):
+        ended = (
+            f"This API key was rotated, and its old secret ended at {moment_from_epoch(valid_until)}. Use the new one."
+        )
+        return Credential(principal, valid_until, ended)
+    if key.expires_at is not None:
+        return Credential(principal, key.expires_at, f"This API key expired at {moment_from_epoch(key.expires_at)}.")
+    return Credential(principal, NEVER, "")

@@ -238,7 +238,9 @@ def deleted_team(row: Team, at: float) -> Put:
 
 
 def refuse_while_inhabited(catalogue: Catalogue, subject: str, lives_there: Callable[[Tenant], bool]) -> None:
-    inhabitants = [name for tenant, name in catalogue.snapshot.live_names if lives_there(tenant)]
+    inhabitants = [
+        name for (organisation, team, name) in catalogue.snapshot.live_names if lives_there(Tenant(organisation, team))
+    ]
     if inhabitants:
         raise ConflictError(
             f"{subject} still has {len(inhabitants)} keys, {inhabitants[0]} among them. Revoke them first."

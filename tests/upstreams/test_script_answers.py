@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.kernel.clock import VirtualClock
 from holdfast.upstreams.script.distributions import seeded
 from holdfast.upstreams.script.schema import value_for
 from holdfast.upstreams.script.text import WORDS, Teller, count_tokens
-from holdfast.upstreams.scripted import ScriptedUpstream
+from holdfast.upstreams.scripted import ScriptedModel, ScriptedUpstream
 from tests.upstreams.scripted import ask, chat
 
 WEATHER = {
@@ -359,3 +360,64 @@ async def test_embeddings(upstream: ScriptedUpstream) -> None:
     for members in (*wrong, {"input": "x", "dimensions": 0}, {"input": "x", "encoding_format": "hex"}):
         assert (await embedded(**members))["error"]["type"] == "invalid_request_error"
     assert upstream.counts.total == before
+
+
+MODEL = ScriptedModel(VirtualClock())
+ANYTHING = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=9)
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=9), inner, max_size=3)),
+    max_leaves=8,
+)
+MEMBERS = (
+    "messages",
+    "stream",
+    "stop",
+    "n",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "stream_options",
+    "seed",
+    "max_tokens",
+)
+KEYWORDS = [
+    "type",
+    "properties",
+    "required",
+    "items",
+    "prefixItems",
+    "enum",
+    "const",
+    "anyOf",
+    "allOf",
+    "$ref",
+    "minItems",
+    "maxItems",
+    "minLength",
+    "minimum",
+    "maximum",
+    "multipleOf",
+    "format",
+]
+VALUES = st.one_of(ANYTHING, st.sampled_from(["object", "array", "string", "integer", "number"]))
+SCHEMAS = st.dictionaries(st.sampled_from(KEYWORDS), VALUES)
+MESSAGES = st.fixed_dictionaries({"role": st.text(), "content": ANYTHING, "tool_calls": ANYTHING})
+FUNCTIONS = st.fixed_dictionaries({"name": st.text(), "parameters": SCHEMAS})
+ALMOST: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.builds(lambda messages: {"messages": messages}, st.lists(MESSAGES, max_size=4)),
+    st.builds(lambda function: {"tools": [{"function": function}], "tool_choice": "required"}, FUNCTIONS),
+    st.builds(lambda schema: {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}, SCHEMAS),
+    st.dictionaries(st.sampled_from(MEMBERS), ANYTHING),
+)
+
+
+@given(ALMOST, st.sampled_from(["none", "empty", "junk", "content_filter", "truncate", "drip"]))
+@settings(max_examples=400, deadline=None)
+def test_nothing_that_is_asked_breaks_the_model(members: dict[str, Any], fault: str) -> None:
+    plan = MODEL.ask("/chat/completions", json.dumps(chat(f"scripted?fault={fault}") | members).encode())
+    assert plan.status in (200, 400)
+    if plan.telling is not None:
+        assert plan.telling.frames(0, plan.telling.beats) is not None
+    MODEL.ask("/embeddings", json.dumps({"model": "m", "input": members.get("messages")}).encode())

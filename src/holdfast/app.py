@@ -10,30 +10,32 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from holdfast import __version__
 from holdfast.edge.server.api import create_api
 from holdfast.edge.server.control import ApiDeps, SettingsShown
+from holdfast.edge.server.local import LocalApp, LocalDoor
+from holdfast.edge.server.logs import Logs, log_finding
+from holdfast.edge.server.operations import Operations
+from holdfast.edge.server.routes.health import Front
 from holdfast.edge.server.serve import Serving
-from holdfast.engines.embedded import open_embedded
+from holdfast.edge.server.sockets import listening
 from holdfast.features.gateway.jobs import close_abandoned, keep_retention, watch_running
 from holdfast.features.gateway.model import Gateway, Measures
+from holdfast.features.gateway.prices import PriceBook, stale
 from holdfast.features.tenancy.tenancy import Tenancy
 from holdfast.kernel.clock import Clock, SystemClock
 from holdfast.kernel.errors import SettingsError
 from holdfast.kernel.findings import Findings
 from holdfast.kernel.ids import make_id
 from holdfast.kernel.secret import Secret
+from holdfast.kernel.version import VERSION
 from holdfast.lanes import Upstreams, with_demo
-from holdfast.ports.calls import Calls
-from holdfast.ports.directory import Directory
-from holdfast.ports.money import Money
-from holdfast.ports.rates import Rates
-from holdfast.ports.record import Record
 from holdfast.settings import Loaded, Settings, Watch, is_loopback, load, needs_loopback, restart_needed, shown
+from holdfast.stores import open_engines
 
 LOG = logging.getLogger("holdfast.app")
 JOB_MARGIN_SECONDS = 120.0
@@ -60,29 +62,19 @@ class Ready:
     first_model: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Engines:
-    """Where state lives, by port."""
-
-    record: Record
-    calls: Calls
-    money: Money
-    directory: Directory
-    rates: Rates
-    incarnation: str
-
-
 async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
     """Start, serve until a signal, stop without losing what was handed over."""
-    loaded = with_demo(load(options.config, options.environ, options.flags))
+    loaded = for_mode(with_demo(load(options.config, options.environ, options.flags)), options.mode)
     settings = checked(loaded.settings, options.mode)
     clock = SystemClock()
     node = make_id("node")
     async with AsyncExitStack() as stack:
-        listener = bound(settings.server.host, settings.server.port, settings.server.reuse_port)
-        stack.callback(listener.close)
-        findings = Findings(clock)
-        engines = await open_engines(settings, clock, node, stack)
+        logs = Logs()
+        stack.callback(logs.close)
+        logs.configure(settings.logs.level, settings.logs.format, settings.logs.calls)
+        listeners = listening(settings.server, stack)
+        findings = Findings(clock, on_change=log_finding)
+        engines = await open_engines(settings.store, clock, node, stack)
         tenancy = Tenancy(
             settings.tenancy,
             directory=engines.directory,
@@ -116,28 +108,57 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
         await close_abandoned(gateway, None, abandoned_before(settings, clock))
 
         current = Current(loaded)
-        api = create_api(ApiDeps(tenancy, current.shown, clock, __version__))
-        serving = Serving(settings.server, gateway, api, engines.record.flush)
+        operations = Operations(
+            gateway,
+            version=VERSION,
+            max_inflight=settings.server.max_inflight,
+            data=engines.data,
+            stale_prices=partial(stale, PriceBook({})),
+            dropped_lines=lambda: logs.dropped,
+        )
+        front = Front(
+            operations,
+            create_api(ApiDeps(tenancy, current.shown, clock, VERSION)),
+            guarded=not all(is_loopback(host) for host in (settings.server.host, settings.server.api_host) if host),
+            api_port=listeners[-1].getsockname()[1] if len(listeners) > 1 else None,
+        )
+        serving = Serving(settings.server, gateway, front, engines.record.flush)
         reload = Reload(
-            current, Watch(loaded, options.environ, options.flags, clock), options.mode, tenancy, gateway, lanes
+            current, Watch(loaded, options.environ, options.flags, clock), options.mode, tenancy, gateway, lanes, logs
         )
         for job in (
             tenancy.follow(),
             watch_running(gateway),
             keep_retention(gateway, settings.store.retention_days),
             keep_closing_abandoned(gateway, settings),
+            operations.follow(),
             reload.follow(),
         ):
             stack.push_async_callback(cancelled, asyncio.get_running_loop().create_task(job))
-        await serving.listen(listener)
+        at = ready(settings, listeners[0], bootstrapped.secret if bootstrapped is not None else None)
+        if options.mode == "up":
+            local = LocalApp(
+                front, operations, at.url, backup=engines.backup, recompute=lambda r: engines.money.recompute(repair=r)
+            )
+            await stack.enter_async_context(LocalDoor(Path(settings.store.data), local))
+        await serving.listen(*listeners)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.now)
         gc.collect()
         gc.freeze()
         gc.set_threshold(
             *GC_THRESHOLDS
         )  # a call's objects die by reference count; looking for cycles among them is wasted
-        on_ready(ready(settings, listener, bootstrapped.secret if bootstrapped is not None else None))
+        operations.started(serving)
+        on_ready(at)
         await serving.until_stopped()
+
+
+def for_mode(loaded: Loaded, mode: str) -> Loaded:
+    """Nobody balances over one machine's `up`: unless told otherwise it stops without a notice."""
+    if mode != "up" or loaded.origin_of("server.drain_notice_seconds") != "default":
+        return loaded
+    server = replace(loaded.settings.server, drain_notice_seconds=0.0)
+    return replace(loaded, settings=replace(loaded.settings, server=server))
 
 
 def checked(settings: Settings, mode: str) -> Settings:
@@ -155,66 +176,6 @@ def checked(settings: Settings, mode: str) -> Settings:
     return settings
 
 
-def bound(host: str, port: int, reuse_port: bool) -> socket.socket:
-    """The listening socket, bound before anything else so that a taken port is said at once."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if reuse_port:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise SettingsError(
-            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port or server.port."
-        ) from error
-    listener.setblocking(False)
-    return listener
-
-
-async def open_engines(settings: Settings, clock: Clock, node: str, stack: AsyncExitStack) -> Engines:
-    """SQLite in the data folder, or PostgreSQL; this process's memory for rates, or Redis."""
-    store = settings.store
-    rates: Rates | None = None
-    if store.redis is not None:
-        from holdfast.engines.redis import open_redis
-
-        redis = await open_redis(store.redis.reveal(), clock=clock, node=node)
-        stack.push_async_callback(redis.close)
-        rates = redis.rates
-    if store.postgres is not None:
-        from holdfast.engines.embedded.rates import EmbeddedRates
-        from holdfast.engines.postgres import open_postgres
-
-        postgres = await open_postgres(
-            store.postgres.reveal(),
-            clock=clock,
-            node=node,
-            connections=store.postgres_connections,
-            commit_interval_seconds=store.commit_interval_seconds,
-        )
-        stack.push_async_callback(postgres.close)
-        return Engines(
-            postgres.record,
-            postgres.calls,
-            postgres.money,
-            postgres.directory,
-            rates or EmbeddedRates(clock),
-            postgres.incarnation,
-        )
-    embedded = await open_embedded(Path(store.data), clock=clock, commit_interval_seconds=store.commit_interval_seconds)
-    stack.push_async_callback(embedded.close)
-    return Engines(
-        embedded.record,
-        embedded.calls,
-        embedded.money,
-        embedded.directory,
-        rates or embedded.rates,
-        embedded.incarnation,
-    )
-
-
 class Current:
     """The settings in force."""
 
@@ -229,7 +190,14 @@ class Reload:
     """A changed file, or SIGHUP: the new settings are checked whole and swapped; bad ones change nothing and are a finding."""
 
     def __init__(
-        self, current: Current, watch: Watch, mode: str, tenancy: Tenancy, gateway: Gateway, lanes: Upstreams
+        self,
+        current: Current,
+        watch: Watch,
+        mode: str,
+        tenancy: Tenancy,
+        gateway: Gateway,
+        lanes: Upstreams,
+        logs: Logs,
     ) -> None:
         self._current = current
         self._watch = watch
@@ -237,6 +205,7 @@ class Reload:
         self._tenancy = tenancy
         self._gateway = gateway
         self._lanes = lanes
+        self._logs = logs
         self._rereading: asyncio.Task[None] | None = None
 
     def now(self) -> None:
@@ -255,7 +224,7 @@ class Reload:
         try:
             if isinstance(found, SettingsError):
                 raise found
-            loaded = with_demo(found)
+            loaded = for_mode(with_demo(found), self._mode)
             settings = checked(loaded.settings, self._mode)
             await self._tenancy.catalogue.apply_file(settings.organisations, settings.keys, loaded.origin)
             self._gateway.swap(await self._lanes.snapshot(settings, self._gateway.measures.attempts))
@@ -269,6 +238,7 @@ class Reload:
         findings.clear("settings_refused", "settings")
         self._say_restart(restart_needed(self._current.loaded.settings, settings))
         self._current.loaded = loaded
+        self._logs.configure(settings.logs.level, settings.logs.format, settings.logs.calls)
         LOG.info("settings reloaded from %s", loaded.source)
 
     def _say_restart(self, names: list[str]) -> None:

@@ -91,14 +91,14 @@ class Serving:
             if not exchange.response_complete:
                 exchange.end()
 
-    async def listen(self, listener: socket.socket) -> None:
+    async def listen(self, *listeners: socket.socket) -> None:
         """Accept connections; returns once it does."""
         self._server_loop = asyncio.get_running_loop()
         self._tick()
         config = self._server.config
         config.load()
         self._server.lifespan = config.lifespan_class(config)
-        await self._server.startup(sockets=[listener])
+        await self._server.startup(sockets=list(listeners))
 
     async def until_stopped(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain."""

@@ -1,0 +1,81 @@
+"""The part of the assembly that opens engines: SQLite in the data folder, or PostgreSQL; this process's memory, or Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from holdfast.engines.embedded import open_embedded
+from holdfast.engines.embedded.backup import backup
+from holdfast.engines.embedded.rates import EmbeddedRates
+from holdfast.engines.postgres import open_postgres
+from holdfast.engines.redis import open_redis
+from holdfast.engines.settings import StoreSettings
+from holdfast.kernel.clock import Clock
+from holdfast.ports.calls import Calls
+from holdfast.ports.directory import Directory
+from holdfast.ports.money import Money
+from holdfast.ports.rates import Rates
+from holdfast.ports.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Where state lives, by port. `backup` copies the record into a folder while it is in use; None where the store has
+    tools of its own. `data` is the folder files are kept in, if any are."""
+
+    record: Record
+    calls: Calls
+    money: Money
+    directory: Directory
+    rates: Rates
+    incarnation: str
+    data: Path | None = None
+    backup: Callable[[Path], Awaitable[None]] | None = None
+
+
+async def open_engines(store: StoreSettings, clock: Clock, node: str, stack: AsyncExitStack) -> Engines:
+    """Opened engines; the stack closes them."""
+    rates: Rates | None = None
+    if store.redis is not None:
+        redis = await open_redis(store.redis.reveal(), clock=clock, node=node)
+        stack.push_async_callback(redis.close)
+        rates = redis.rates
+    if store.postgres is not None:
+        postgres = await open_postgres(
+            store.postgres.reveal(),
+            clock=clock,
+            node=node,
+            connections=store.postgres_connections,
+            commit_interval_seconds=store.commit_interval_seconds,
+        )
+        stack.push_async_callback(postgres.close)
+        return Engines(
+            postgres.record,
+            postgres.calls,
+            postgres.money,
+            postgres.directory,
+            rates or EmbeddedRates(clock),
+            postgres.incarnation,
+        )
+    data = Path(store.data)
+    embedded = await open_embedded(data, clock=clock, commit_interval_seconds=store.commit_interval_seconds)
+    stack.push_async_callback(embedded.close)
+    return Engines(
+        embedded.record,
+        embedded.calls,
+        embedded.money,
+        embedded.directory,
+        rates or embedded.rates,
+        embedded.incarnation,
+        data,
+        partial(_copied, data),
+    )
+
+
+async def _copied(data: Path, target: Path) -> None:
+    await asyncio.to_thread(backup, data, target)

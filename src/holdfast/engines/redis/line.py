@@ -2,7 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -19,10 +21,6 @@ LONGEST_PAUSE_SECONDS = 1.0
 LEAST_VERSION = (6, 2)
 
 Command = tuple[str | int, ...]
-
-
-class NothingSentError(StoreUnavailableError):
-    """There was no connection, so Redis saw nothing of it."""
 
 
 class UnusableError(ResponseError):
@@ -57,30 +55,39 @@ class Line:
 
     async def open(self) -> None:
         """Connects once; SettingsError where this is no single primary that we can use."""
-        async with self._turn:
-            try:
-                await self._connected()
-            except NothingSentError as error:
-                if isinstance(error.__cause__, UnusableError):
-                    raise SettingsError(error.message) from error
-                raise
+        try:
+            async with self.turn():
+                pass
+        except StoreUnavailableError as error:
+            if isinstance(error.__cause__, UnusableError):
+                raise SettingsError(error.message) from error
+            raise
 
-    async def ask(self, *commands: Command) -> list[Any]:
-        """Answers in order. A script that Redis forgot is loaded and asked again. StoreUnavailableError says that Redis
-        did not answer, or refused; NothingSentError that it saw none of the commands."""
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Callable[..., Awaitable[list[Any]]]]:
+        """One at a time. Entering raises StoreUnavailableError where there is no connection: then nothing was sent."""
         async with self._turn:
             connection = await self._connected()
-            try:
-                answers = await _exchange(connection, commands)
-                forgotten = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-                if forgotten:
-                    await self._load_scripts(connection)
-                    again = await _exchange(connection, [commands[place] for place in forgotten])
-                    for place, answer in zip(forgotten, again, strict=True):
-                        answers[place] = answer
-            except (RedisError, OSError) as error:
-                await connection.disconnect(nowait=True)
-                raise StoreUnavailableError(self._say(error), retry_after_seconds=1.0) from error
+            yield partial(self._ask, connection)
+
+    async def ask(self, *commands: Command) -> list[Any]:
+        async with self.turn() as ask:
+            return await ask(*commands)
+
+    async def _ask(self, connection: AbstractConnection, *commands: Command) -> list[Any]:
+        """Answers in order. A script that Redis forgot is loaded and asked again. StoreUnavailableError says that Redis
+        refused, or that its answer is lost."""
+        try:
+            answers = await _exchange(connection, commands)
+            forgotten = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+            if forgotten:
+                await self._load_scripts(connection)
+                again = await _exchange(connection, [commands[place] for place in forgotten])
+                for place, answer in zip(forgotten, again, strict=True):
+                    answers[place] = answer
+        except (RedisError, OSError) as error:
+            await connection.disconnect(nowait=True)
+            raise StoreUnavailableError(self._say(error), retry_after_seconds=1.0) from error
         for answer in answers:
             if isinstance(answer, ResponseError):
                 raise StoreUnavailableError(self._say(answer), retry_after_seconds=1.0) from answer
@@ -95,7 +102,7 @@ class Line:
             return self._connection
         loop = asyncio.get_running_loop()
         if loop.time() < self._refuse_until:
-            raise NothingSentError(self._refusal, retry_after_seconds=1.0)
+            raise StoreUnavailableError(self._refusal, retry_after_seconds=1.0)
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             async with asyncio.timeout(2 * ANSWER_SECONDS):
@@ -107,7 +114,7 @@ class Line:
             self._pause = min(max(self._pause * 2, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
             self._refuse_until = loop.time() + self._pause * random.uniform(0.5, 1.0)
             self._refusal = self._say(error)
-            raise NothingSentError(self._refusal, retry_after_seconds=1.0) from error
+            raise StoreUnavailableError(self._refusal, retry_after_seconds=1.0) from error
         self._pause = 0.0
         self._connection = connection
         return connection

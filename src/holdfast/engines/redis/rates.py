@@ -12,11 +12,11 @@ import logging
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast.engines.redis.line import Command, Line, NothingSentError
+from holdfast.engines.redis.line import Command, Line
 from holdfast.engines.redis.scripts import Scripts
+from holdfast.engines.redis.sheets import PREFIX, Ask, Batch, Plan, Settlement, Sheet
 from holdfast.kernel.clock import Clock
 from holdfast.kernel.errors import StoreUnavailableError
 from holdfast.kernel.ids import make_id
@@ -24,7 +24,6 @@ from holdfast.ports.rates import Limit, Short
 
 log = logging.getLogger(__name__)
 
-PREFIX = "hf1:"  # of every key; the number is that of the layout
 MOST_ASKED = 64  # of one script call: Redis answers nobody else while it runs, about 10 µs each
 MOST_SETTLED = 128
 MOST_WAITING = 100_000
@@ -34,80 +33,6 @@ RETRY_SECONDS = 0.25
 STALE_SECONDS = 60.0  # a settlement older than this no longer matters: buckets refilled, slots expired
 CLOSE_SECONDS = 2.0
 PING_SECONDS = 1.0
-
-
-class Plan:
-    """The limits of a plan as the scripts read them."""
-
-    __slots__ = ("keys", "limits", "shape")
-
-    def __init__(self, limits: tuple[Limit, ...]) -> None:
-        self.limits = limits
-        self.keys = tuple(PREFIX + limit.key for limit in limits)
-        self.shape = tuple((int(limit.kind == "slot"), limit.capacity, limit.period_seconds) for limit in limits)
-
-
-@dataclass(slots=True)
-class _Ask:
-    plan: Plan
-    amounts: Sequence[int]
-    holder: str
-    expires_seconds: float
-    answer: asyncio.Future[Short | None]
-
-    @property
-    def granted(self) -> bool:
-        answer = self.answer
-        return answer.done() and not answer.cancelled() and answer.exception() is None and answer.result() is None
-
-    def fail(self, error: StoreUnavailableError) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
-
-
-@dataclass(slots=True)
-class _Settlement:
-    at: float
-    plan: Plan
-    reserved: Sequence[int]
-    actual: Sequence[int]
-    holder: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Batch:
-    """Settlements under a mark by which Redis knows them when they are sent again."""
-
-    mark: str
-    settlements: list[_Settlement]
-
-
-@dataclass(slots=True)
-class _Sheet:
-    """Distinct keys and plans of one script call."""
-
-    keys: list[str] = field(default_factory=list)
-    plans: list[list[Any]] = field(default_factory=list)
-    places: dict[str, int] = field(default_factory=dict)
-    numbers: dict[int, int] = field(default_factory=dict)
-
-    def number(self, plan: Plan) -> int:
-        found = self.numbers.get(id(plan))
-        if found is None:
-            self.plans.append([(self._place(key), *shape) for key, shape in zip(plan.keys, plan.shape, strict=True)])
-            found = self.numbers[id(plan)] = len(self.plans)
-        return found
-
-    def _place(self, key: str) -> int:
-        place = self.places.get(key)
-        if place is None:
-            self.keys.append(key)
-            place = self.places[key] = len(self.keys)
-        return place
-
-    def command(self, sha: str, rows: Sequence[Any], time: str) -> Command:
-        arguments = (json.dumps((self.plans, rows), separators=(",", ":")), time)
-        return ("EVALSHA", sha, len(self.keys), *self.keys, *arguments)
 
 
 class RedisRates:
@@ -121,9 +46,9 @@ class RedisRates:
         self._clock = time
         self._node = node
         self._plans: dict[int, Plan] = {}
-        self._asks: deque[_Ask] = deque()
-        self._settlements: deque[_Settlement] = deque()
-        self._unsure: _Batch | None = None  # its answer is outstanding
+        self._asks: deque[Ask] = deque()
+        self._settlements: deque[Settlement] = deque()
+        self._unsure: Batch | None = None  # its answer is outstanding
         self._pinged: tuple[float, StoreUnavailableError | None] | None = None
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
@@ -137,7 +62,7 @@ class RedisRates:
             return None
         if self._task.done():
             raise StoreUnavailableError("the rates are closed")
-        ask = _Ask(self._plan(limits), amounts, holder, expires_seconds, self._loop.create_future())
+        ask = Ask(self._plan(limits), amounts, holder, expires_seconds, self._loop.create_future())
         self._asks.append(ask)
         self._wake.set()
         try:
@@ -153,7 +78,7 @@ class RedisRates:
         if len(self._settlements) >= MOST_WAITING:
             self._settlements.popleft()
             self.dropped += 1
-        self._settlements.append(_Settlement(self._monotonic(), self._plan(limits), reserved, actual, holder))
+        self._settlements.append(Settlement(self._monotonic(), self._plan(limits), reserved, actual, holder))
         self._wake_in(SETTLE_PAUSE_SECONDS)
 
     async def levels(self, limits: tuple[Limit, ...]) -> list[float]:
@@ -227,21 +152,19 @@ class RedisRates:
         batch = self._next_batch()
         commands = [self._settling(batch)] if batch is not None else []
         if asks:
-            sheet = _Sheet()
+            sheet = Sheet()
             rows = [(sheet.number(ask.plan), ask.holder, ask.expires_seconds, ask.amounts) for ask in asks]
             commands.append(sheet.command(self._scripts.reserve.sha, rows, self._time()))
+        sent = False
         try:
-            answers = await self._line.ask(*commands)
+            async with self._line.turn() as say:
+                sent = True
+                answers = await say(*commands)
         except StoreUnavailableError as error:
-            for ask in asks:
-                ask.fail(error)
-                if not isinstance(error, NothingSentError):
-                    self.settle(ask.plan.limits, ask.amounts, ask.amounts, ask.holder)
+            self._fail(asks, error, sent)
             raise
         except asyncio.CancelledError:
-            for ask in asks:
-                ask.fail(StoreUnavailableError("the rates are closed"))
-                self.settle(ask.plan.limits, ask.amounts, ask.amounts, ask.holder)
+            self._fail(asks, StoreUnavailableError("the rates are closed"), sent)
             raise
         self._is_sure(batch)
         if asks:
@@ -253,19 +176,19 @@ class RedisRates:
             await self._line.ask(self._settling(batch))
             self._is_sure(batch)
 
-    def _next_batch(self) -> _Batch | None:
+    def _next_batch(self) -> Batch | None:
         if self._unsure is None and self._settlements:
             count = min(MOST_SETTLED, len(self._settlements))
             settlements = [self._settlements.popleft() for _ in range(count)]
-            self._unsure = _Batch(make_id(PREFIX + "settled"), settlements)
+            self._unsure = Batch(make_id(PREFIX + "settled"), settlements)
         return self._unsure
 
-    def _is_sure(self, batch: _Batch | None) -> None:
+    def _is_sure(self, batch: Batch | None) -> None:
         if self._unsure is batch:
             self._unsure = None
 
-    def _settling(self, batch: _Batch) -> Command:
-        sheet = _Sheet(keys=[batch.mark])
+    def _settling(self, batch: Batch) -> Command:
+        sheet = Sheet(keys=[batch.mark])
         rows = [(sheet.number(one.plan), one.holder, one.reserved, one.actual) for one in batch.settlements]
         return sheet.command(self._scripts.settle.sha, rows, self._time())
 
@@ -282,11 +205,18 @@ class RedisRates:
             self._settlements.popleft()
             self.dropped += 1
 
-    def _give_back(self, ask: _Ask) -> None:
+    def _fail(self, asks: Sequence[Ask], error: StoreUnavailableError, sent: bool) -> None:
+        """Slots that Redis may have given all the same are freed."""
+        for ask in asks:
+            ask.fail(error)
+            if sent:
+                self.settle(ask.plan.limits, ask.amounts, ask.amounts, ask.holder)
+
+    def _give_back(self, ask: Ask) -> None:
         """All of a reservation that nobody waits for any more."""
         self.settle(ask.plan.limits, ask.amounts, [0] * len(ask.amounts), ask.holder)
 
-    def _answer(self, asks: Sequence[_Ask], answers: Sequence[Any]) -> None:
+    def _answer(self, asks: Sequence[Ask], answers: Sequence[Any]) -> None:
         for ask, answer in zip(asks, answers, strict=True):
             if ask.answer.done():
                 if answer == 0:

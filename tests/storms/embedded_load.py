@@ -25,25 +25,25 @@ def cost_of(number: int) -> int:
     return number % 97
 
 
-async def unit(engine: Embedded, number: int, rng: random.Random) -> None:
+async def begin(engine: Embedded, number: int) -> None:
     opened = call_opened(id=f"call_{number}", reserved_nanodollars=RESERVED, opened_at=NOON + number / 1000)
     await engine.money.reserve(opened.id, RESERVED, BUDGETS)
     engine.record.hand(opened)
-    if rng.random() < 0.5:
-        await asyncio.sleep(0)
+
+
+async def end(engine: Embedded, number: int, rng: random.Random) -> None:
     changes = (
-        attempted(opened.id, cost_nanodollars=7),
-        call_closed(opened.id, cost_nanodollars=cost_of(number), attempts=2),
-        settled(opened.id, RESERVED, cost_of(number) + 7, *BUDGETS),
-        Put(key(id=f"key_{number}"), expect_version=0),
+        attempted(f"call_{number}", cost_nanodollars=7),
+        call_closed(f"call_{number}", cost_nanodollars=cost_of(number), attempts=2),
+        settled(f"call_{number}", RESERVED, cost_of(number) + 7, *BUDGETS),
         audit_row(id=f"aud_{number}"),
     )
+    made = key(id=f"key_{number}")
     if rng.random() < 0.7:
-        # A handed unit carries no condition.
-        engine.record.hand(*changes[:3], Put(key(id=f"key_{number}")), changes[4])
+        engine.record.hand(*changes, Put(made))
         return
     level = Level.SYNCED if rng.random() < 0.2 else Level.WRITTEN
-    await engine.record.commit(*changes, level=level)
+    await engine.record.commit(*changes, Put(made, expect_version=0), level=level)
     os.write(1, f"{number}\n".encode())
 
 
@@ -51,10 +51,15 @@ async def main(data: Path, seed: int, number: int) -> None:
     rng = random.Random(seed)
     engine = await open_embedded(data, clock=SystemClock(), commit_interval_seconds=0.003)
     os.write(1, b"ready\n")
+    running: list[int] = []
     while True:
         for _ in range(rng.randrange(1, 30)):
-            await unit(engine, number, rng)
+            await begin(engine, number)
+            running.append(number)
             number += 1
+        rng.shuffle(running)
+        while len(running) > rng.randrange(20):
+            await end(engine, running.pop(), rng)
         await asyncio.sleep(rng.random() * 0.004)
 
 

@@ -39,8 +39,9 @@ class _Message(msgspec.Struct):
     audio: msgspec.Raw = msgspec.Raw(b"null")
 
     def says_nothing(self) -> bool:
-        parts = (self.content, self.refusal, self.tool_calls, self.function_call, self.audio)
-        return all(bytes(part) in _NOTHING for part in parts)
+        if bytes(self.content) not in _NOTHING:
+            return False
+        return all(bytes(part) in _NOTHING for part in (self.refusal, self.tool_calls, self.function_call, self.audio))
 
 
 class _Choice(msgspec.Struct):
@@ -80,7 +81,10 @@ def read_whole(body: bytes) -> Reading:
     choices = answer.choices
     if choices:
         finish = choices[0].finish_reason
-        empty = all(choice.message is None or choice.message.says_nothing() for choice in choices)
+        message = choices[0].message
+        empty = (message is None or message.says_nothing()) and all(
+            choice.message is None or choice.message.says_nothing() for choice in choices
+        )
     else:
         finish = None
         empty = bytes(answer.data) in _NOTHING

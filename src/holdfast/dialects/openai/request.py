@@ -65,6 +65,8 @@ _READ = {
 }
 _ESCAPED_LETTER = re.compile(rb"\\u00[2-7]", re.IGNORECASE)
 IMAGE_TOKENS = 3_000
+OPENING_BRACKET = ord("[")
+SHORT = 64
 _SIMPLE_VALUE = re.compile(rb'"[^"\\]*"|[-+.\w]+')
 _AT = re.compile(r"at `\$\.?([^`]*)`")
 
@@ -79,11 +81,11 @@ def read(kind: Kind, body: bytes) -> Fields:
         raise _field_error(error) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequestError(f"The body is not valid JSON: {error}. Send one JSON object.") from None
-    holder = fields.messages if isinstance(fields, ChatFields) else fields.input
-    first = bytes(holder)[:1]
-    if isinstance(fields, ChatFields) and (first != b"[" or bytes(holder)[1:].lstrip()[:1] == b"]"):
-        raise InvalidRequestError("`messages` must be a list with at least one message.", param="messages")
-    if isinstance(fields, EmbeddingFields) and first not in (b"[", b'"'):
+    if kind == "chat":
+        messages = memoryview(fields.messages)  # type: ignore[union-attr]
+        if messages[0] != OPENING_BRACKET or (len(messages) < SHORT and not bytes(messages[1:-1]).strip()):
+            raise InvalidRequestError("`messages` must be a list with at least one message.", param="messages")
+    elif bytes(memoryview(fields.input)[:1]) not in (b"[", b'"'):  # type: ignore[union-attr]
         raise InvalidRequestError("`input` must be a text, a list of texts, or tokens.", param="input")
     return fields
 

@@ -32,29 +32,21 @@ def status_line(status: int) -> bytes:
 class Exchange:
     """Reader of the gateway, and uvicorn's cycle. `gone` is set when the client left."""
 
-    __slots__ = (
-        "_chunked",
-        "_head",
-        "_protocol",
-        "_watcher",
-        "body",
-        "complete",
-        "disconnected",
-        "gone",
-        "headers",
-        "http11",
-        "id",
-        "keep_alive",
-        "message_event",
-        "method",
-        "more_body",
-        "received",
-        "request_id",
-        "response_complete",
-        "task",
-        "turn",
-        "url",
-    )
+    body: bytes | bytearray = b""
+    complete = False
+    more_body = True
+    turn = False
+    gone = False
+    disconnected = False
+    response_complete = False
+    received = 0.0
+    id = ""
+    request_id = ""
+    task: asyncio.Task[None] | None = None
+    message_event: asyncio.Event
+    _watcher: Watcher | None = None
+    _head = b""
+    _chunked = True
 
     def __init__(
         self,
@@ -66,26 +58,11 @@ class Exchange:
         http11: bool,
     ) -> None:
         self._protocol = protocol
-        self._watcher: Watcher | None = None
-        self._head = b""
-        self._chunked = True
         self.method = method
         self.url = url
         self.headers = headers
         self.keep_alive = keep_alive
         self.http11 = http11
-        self.body: bytes | bytearray = b""
-        self.complete = False
-        self.more_body = True
-        self.turn = False
-        self.task: asyncio.Task[None] | None = None
-        self.gone = False
-        self.disconnected = False
-        self.response_complete = False
-        self.received = 0.0
-        self.id = ""
-        self.request_id = ""
-        self.message_event = NEVER
 
     def whole(self, status: int, headers: bytes, body: bytes) -> None:
         """The answer in one piece: one write."""
@@ -151,7 +128,11 @@ class Exchange:
 
     def _own_lines(self) -> bytes:
         ids = f"x-request-id: {self.request_id}\r\nholdfast-call: {self.id}\r\n".encode()
-        return self._protocol.serving.date_line + ids if self.keep_alive else b"".join((self._protocol.serving.date_line, ids, CLOSE_LINE))
+        return (
+            self._protocol.serving.date_line + ids
+            if self.keep_alive
+            else b"".join((self._protocol.serving.date_line, ids, CLOSE_LINE))
+        )
 
     def _finish(self) -> None:
         self.response_complete = True
@@ -187,4 +168,4 @@ class _NeverSet(asyncio.Event):
         pass
 
 
-NEVER = _NeverSet()
+Exchange.message_event = _NeverSet()

@@ -108,8 +108,6 @@ class HotProtocol(HttpToolsProtocol):
         headers = self.headers
         if len(headers) >= MAX_HEADER_LINES:
             raise HeadersTooLargeError(f"There are more than {MAX_HEADER_LINES} header lines.")
-        if len(value) > MAX_HEADER_BYTES or len(name) > MAX_HEADER_BYTES:
-            raise HeadersTooLargeError(f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True

@@ -1,6 +1,7 @@
 """Stage 6: what did it use and cost? The end of the call, its attempts and its money are handed over as one unit."""
 
 import logging
+from bisect import bisect_left
 
 from holdfast.dialects.openai.reading import Reading
 from holdfast.features.gateway.attempt import opened_row
@@ -8,6 +9,7 @@ from holdfast.features.gateway.model import STAGES, Call, Gateway
 from holdfast.features.gateway.relay import Relay
 from holdfast.features.gateway.reservation import Reservation
 from holdfast.kernel.errors import HoldfastError, InternalError
+from holdfast.kernel.measure import SECONDS_BOUNDS
 from holdfast.kernel.tokens import NO_USAGE, Usage
 from holdfast.ports.calls import Attempted, CallClosed, CallStatus
 from holdfast.ports.record import Change
@@ -184,7 +186,9 @@ def measure(gateway: Gateway, call: Call, closed: CallClosed, usage: Usage, spen
     plan, counts = call.plan, call.plan.counts
     before = call.request.received
     for histogram, mark in zip(counts.stages, call.marks, strict=False):
-        histogram.observe(mark - before)
+        seconds = mark - before
+        histogram.counts[bisect_left(SECONDS_BOUNDS, seconds)] += 1
+        histogram.total += seconds
         before = mark
     counts.total.observe(before - call.request.received)
     if closed.first_token_seconds is not None:

@@ -23,7 +23,7 @@ def sweep_running(gateway: Gateway) -> None:
     now = gateway.clock.monotonic()
     for relay in list(gateway.running.values()):
         policy = relay.call.plan.policy
-        if now >= relay.job_ends:
+        if now >= relay.call.request.received + policy.job_seconds:
             relay.cut(UpstreamTimeoutError(f"The limit job ({policy.job_seconds:g} s for the whole call) passed."))
         elif (
             policy.on_disconnect == "linger"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
 from holdfast.dialects.openai.request import Fields, Kind
@@ -44,6 +45,7 @@ OPERATIONS = (CHAT, EMBEDDINGS)
 
 
 Counted = Literal["calls", "input", "output", "tokens"]
+COUNTED: tuple[Counted, ...] = ("calls", "input", "output", "tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,15 @@ class LimitSet:
 
     limits: tuple[Limit, ...] = ()
     counted: tuple[Counted, ...] = ()
+    amounts_of: Callable[[tuple[int, int, int, int]], tuple[int, ...]] = field(init=False)
 
-    def amounts(self, input_tokens: int, output_tokens: int) -> list[int]:
-        of = {"calls": 1, "input": input_tokens, "output": output_tokens, "tokens": input_tokens + output_tokens}
-        return [of[counted] for counted in self.counted]
+    def __post_init__(self) -> None:
+        places = [COUNTED.index(counted) for counted in self.counted]
+        pick = itemgetter(*places) if len(places) > 1 else lambda of: tuple([of[place] for place in places])
+        object.__setattr__(self, "amounts_of", pick)
+
+    def amounts(self, input_tokens: int, output_tokens: int) -> tuple[int, ...]:
+        return self.amounts_of((1, input_tokens, output_tokens, input_tokens + output_tokens))
 
 
 NO_LIMITS = LimitSet()
@@ -183,40 +190,22 @@ class Request:
 class Call:
     """One client call on its way through the stages; each stage fills in its part."""
 
-    __slots__ = (
-        "fields",
-        "flight",
-        "id",
-        "identified",
-        "input_tokens",
-        "marks",
-        "opened",
-        "opened_at",
-        "output_tokens",
-        "plan",
-        "request",
-        "served_from",
-        "status",
-        "stream",
-        "tries",
-    )
     plan: Plan
     fields: Fields
-    opened: CallOpened | None
+    identified = False
+    stream = False
+    input_tokens = 0
+    output_tokens = 0
+    opened: CallOpened | None = None
+    status: CallStatus = "open"
+    flight: Flight | None = None
+    served_from: Flight | None = None
 
     def __init__(self, request: Request, opened_at: float) -> None:
         self.request = request
         self.id = request.id
         self.opened_at = opened_at
-        self.identified = False
         self.marks: list[float] = []
-        self.stream = False
-        self.input_tokens = 0
-        self.output_tokens = 0
-        self.opened = None
-        self.status: CallStatus = "open"
-        self.flight: Flight | None = None
-        self.served_from: Flight | None = None
         self.tries: list[Relay] = []
 
 

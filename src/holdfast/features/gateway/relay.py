@@ -18,31 +18,21 @@ class Relay:
     """The sink of one attempt. A stream is forwarded from its first event on; anything else waits in `body` for `attempt`
     to decide. `left_at` is set while nobody reads."""
 
-    __slots__ = (
-        "body",
-        "call",
-        "cut_by",
-        "done",
-        "ended",
-        "ended_at",
-        "exchange",
-        "first_at",
-        "forwarded",
-        "gateway",
-        "headers",
-        "job_ends",
-        "lane",
-        "left_at",
-        "number",
-        "said",
-        "seen",
-        "sent_at",
-        "status",
-        "streaming",
-        "tail",
-        "usage",
-        "withholds_usage",
-    )
+    exchange: Exchange | None = None
+    ended: Ended | None = None
+    ended_at = 0.0
+    cut_by: HoldfastError | None = None
+    first_at: float | None = None
+    left_at: float | None = None
+    status = 0
+    headers: Headers = ()
+    body = b""
+    streaming = False
+    forwarded = False
+    said = False
+    seen = 0
+    tail: deque[bytes]
+    usage: Usage | None = None
 
     def __init__(self, gateway: Gateway, call: Call, lane: Lane, number: int, withholds_usage: bool) -> None:
         self.gateway = gateway
@@ -51,31 +41,13 @@ class Relay:
         self.number = number
         self.withholds_usage = withholds_usage
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.exchange: Exchange | None = None
-        self.ended: Ended | None = None
-        self.ended_at = 0.0
-        self.cut_by: HoldfastError | None = None
         self.sent_at = gateway.clock.monotonic()
-        self.job_ends = call.request.received + call.plan.policy.job_seconds
-        self.first_at: float | None = None
-        self.left_at: float | None = None
-        self.status = 0
-        self.headers: Headers = ()
-        self.body = b""
-        self.streaming = False
-        self.forwarded = False
-        self.said = False
-        self.seen = 0
-        self.tail: deque[bytes] = deque(maxlen=TAIL_FRAMES)
-        self.usage: Usage | None = None
 
     def head(self, status: int, headers: Headers) -> None:
         self.status = status
         self.headers = headers
         if self.call.stream and status == 200:
-            self.streaming = any(
-                [b"event-stream" in value for name, value in headers if name == b"content-type"]
-            )
+            self.streaming = any([b"event-stream" in value for name, value in headers if name == b"content-type"])
 
     def frames(self, frames: Sequence[bytes]) -> None:
         if self.first_at is None:

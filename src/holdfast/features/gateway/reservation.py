@@ -29,8 +29,8 @@ class Reservation:
         self._gateway = gateway
         self._call = call
         self._limits = self._lane_limits = NO_LIMITS
-        self._amounts: list[int] = []
-        self._lane_amounts: list[int] = []
+        self._amounts: tuple[int, ...] = ()
+        self._lane_amounts: tuple[int, ...] = ()
         self.balances: tuple[Balance, ...] = ()
         self.nanodollars = 0
 
@@ -95,7 +95,7 @@ class Reservation:
         self.nanodollars = nanodollars
         self._gateway.tenancy.noticed(balances, held)
 
-    async def _reserve(self, wanted: LimitSet) -> list[int]:
+    async def _reserve(self, wanted: LimitSet) -> tuple[int, ...]:
         call = self._call
         amounts = wanted.amounts(call.input_tokens, call.output_tokens)
         expires = call.plan.policy.job_seconds + SLACK_SECONDS
@@ -104,7 +104,7 @@ class Reservation:
             raise rate_refusal(short)
         return amounts
 
-    def _settle(self, limits: LimitSet, reserved: list[int], usage: Usage) -> None:
+    def _settle(self, limits: LimitSet, reserved: tuple[int, ...], usage: Usage) -> None:
         used = limits.amounts(usage.input_tokens, usage.output_tokens)
         self._gateway.rates.settle(limits.limits, reserved, used, self._call.id)
 

@@ -319,6 +319,10 @@ async def live(store: Store, life: Life, organisation: str, budgets: Sequence[Ba
 @EXAMPLES
 @given(lives=LIVES)
 async def test_whatever_happens_nothing_stays_reserved(store: Store, lives: list[Life]) -> None:
+    await nothing_stays_reserved(store, lives)
+
+
+async def nothing_stays_reserved(store: Store, lives: list[Life]) -> None:
     organisation = make_id("org")
     budgets = [balance(f"org:{organisation}", 3000), balance(f"team:{organisation}/search", 1500)]
     spent = await asyncio.gather(*(live(store, life, organisation, budgets) for life in lives))

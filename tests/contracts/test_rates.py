@@ -191,6 +191,7 @@ async def test_ping_answers(limiter: Limiter) -> None:
     await limiter.rates.ping()
 
 
+Step = tuple[str, int, int]
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("reserve"), st.integers(0, 60), st.integers(0, 120)),
@@ -203,9 +204,11 @@ STEPS = st.lists(
 
 @EXAMPLES
 @given(steps=STEPS)
-async def test_what_was_granted_is_never_more_than_capacity_and_refill(
-    limiter: Limiter, steps: list[tuple[str, int, int]]
-) -> None:
+async def test_what_was_granted_is_never_more_than_capacity_and_refill(limiter: Limiter, steps: list[Step]) -> None:
+    await granted_is_never_more_than_capacity_and_refill(limiter, steps)
+
+
+async def granted_is_never_more_than_capacity_and_refill(limiter: Limiter, steps: list[Step]) -> None:
     name = make_id("team")
     limits = (bucket(f"{name}-a", 50), slots(name, 4), bucket(f"{name}-b", 100))
     granted, elapsed = [0, 0], 0

@@ -63,6 +63,14 @@ async def test_handed_and_committed_units_are_applied_in_the_order_of_the_calls(
     assert [(one.name, one.limits) for one in found] == [("acme", {"step": 3}), ("beta", {"step": 4})]
 
 
+async def test_a_commit_stands_behind_what_was_handed_before_it(store: Store) -> None:
+    for step in range(20):
+        store.record.hand(Put(Organisation("acme", {"step": step, "by": "hand"})))
+        await store.record.commit(Put(Organisation("acme", {"step": step, "by": "commit"})))
+        (found,) = (await store.directory.changes_since(0)).organisations
+        assert found.limits == {"step": step, "by": "commit"}
+
+
 async def test_commits_keep_their_order_under_concurrency(store: Store) -> None:
     await asyncio.gather(*(store.record.commit(Put(Organisation(f"org-{index:03}"))) for index in range(100)))
     found = (await store.directory.changes_since(0)).organisations

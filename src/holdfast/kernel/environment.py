@@ -14,6 +14,8 @@ RESERVED: Mapping[str, str] = MappingProxyType(
     {
         "HOLDFAST_CONFIG": "The settings file, where no --config says it.",
         "HOLDFAST_DATA": "The data folder, where no --data says it.",
+        "HOLDFAST_URL": "Where the command line finds a Holdfast, where no --url says it.",
+        "HOLDFAST_KEY": "The key the command line and the examples in these pages present.",
         "HOLDFAST_BOOTSTRAP_KEY": "A key that may call models and administer, for scripts that start Holdfast.",
         "HOLDFAST_STREAMS_LONG_POLL_SECONDS": "How long a long-poll read of a stream waits for news.",
         "HOLDFAST_PYTHON": "Development: the Python that ./dev builds its environment with.",

@@ -48,6 +48,7 @@ class Relay:
         self.headers = headers
         if self.call.stream and status == 200:
             self.streaming = any([b"event-stream" in value for name, value in headers if name == b"content-type"])
+            self.tail = deque(maxlen=TAIL_FRAMES)
 
     def frames(self, frames: Sequence[bytes]) -> None:
         if self.first_at is None:

@@ -1,6 +1,6 @@
 """What calls cost: exact, never less than the provider bills for, never 0 for what nobody priced."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_a_part_without_its_own_price_costs_what_its_side_costs() -> None:
     parts = Usage(
         400, 100, cached_read_tokens=100, cached_write_tokens=100, audio_input_tokens=100, image_input_tokens=100
     )
-    assert price.cost(replace(parts, audio_output_tokens=50)) == price.cost(Usage(400, 100))
+    assert price.cost(parts._replace(audio_output_tokens=50)) == price.cost(Usage(400, 100))
 
 
 def test_free_is_nothing_and_unpriced_is_unknown() -> None:

@@ -13,8 +13,12 @@ _TYPES = {
 MAX_FOREIGN_TEXT = 2_000
 
 
+class _Error(msgspec.Struct):
+    message: str
+
+
 class _Envelope(msgspec.Struct):
-    error: msgspec.Raw
+    error: _Error
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)

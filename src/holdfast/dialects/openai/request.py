@@ -20,17 +20,13 @@ Absent = msgspec.UnsetType
 ABSENT = msgspec.UNSET
 
 
-class StreamOptions(msgspec.Struct):
-    include_usage: bool | None = None
-
-
 class ChatFields(msgspec.Struct):
     """The fields of a chat completion request that Holdfast reads; every other field passes untouched."""
 
     model: Name
     messages: msgspec.Raw
     stream: bool | Absent | None = ABSENT
-    stream_options: StreamOptions | Absent | None = ABSENT
+    stream_options: dict[str, msgspec.Raw] | Absent | None = ABSENT
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | Absent | None = ABSENT
     seed: int | Absent | None = ABSENT
     n: Annotated[int, msgspec.Meta(ge=1, le=128)] | Absent | None = ABSENT
@@ -109,7 +105,7 @@ def edited(fields: Fields, body: bytes, changes: dict[str, Any]) -> bytes:
     decoded = _whole(fields, body)
     if not changes:
         return body
-    decoded.update(changes)
+    decoded.update({name: json.loads(msgspec.json.encode(value)) for name, value in changes.items()})
     try:
         return json.dumps(decoded, separators=(",", ":"), allow_nan=False).encode()
     except (ValueError, RecursionError):
@@ -132,6 +128,18 @@ def _whole(fields: Fields, body: bytes) -> dict[str, Any]:
         if names.count(name) > 1:
             raise InvalidRequestError(f"`{name}` is there {names.count(name)} times; say it once.", param=name)
     return value
+
+
+def asks_for_usage(fields: ChatFields) -> bool:
+    """Whether the client itself wants the usage of its stream."""
+    options = fields.stream_options
+    return isinstance(options, dict) and bytes(options.get("include_usage", b"")) == b"true"
+
+
+def options_with_usage(fields: ChatFields) -> dict[str, msgspec.Raw]:
+    """The client's stream options, and the wish for usage."""
+    options = fields.stream_options
+    return {**(options if isinstance(options, dict) else {}), "include_usage": msgspec.Raw(b"true")}
 
 
 def most_input_tokens(body: bytes) -> int:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from holdfast.dialects.openai.reading import Reading
 from holdfast.features.gateway.attempt import opened_row
 from holdfast.features.gateway.model import STAGES, Call, Gateway
-from holdfast.features.gateway.relay import Relay
+from holdfast.features.gateway.relay import Relay, cost_of, usage_of
 from holdfast.features.gateway.reservation import Reservation
 from holdfast.kernel.errors import HoldfastError, InternalError
 from holdfast.kernel.measure import SECONDS_BOUNDS
@@ -32,6 +32,8 @@ def account(
     spent = sum([cost or 0 for cost in costs])
     total = usages[0] if len(usages) == 1 else summed(usages)
     closed = closing(gateway, call, reading or NO_READING, error, usages, costs)
+    if len(usages) > 1:
+        held.leave_lane(usages[-1])
     settled = held.settle(total, spent)
     if closed.status != "refused" or settled is not None or refused_row_allowed(gateway):
         changes: list[Change] = [closed]
@@ -98,30 +100,6 @@ def outcome(call: Call, relay: Relay | None, error: HoldfastError | None) -> tup
     if relay.forwarded or not ended.sent:
         return "error", code
     return "unknown", code
-
-
-def usage_of(call: Call, relay: Relay) -> Usage:
-    """What the provider reported; else an estimate, marked so: what was sent, and the events that came. An attempt whose
-    outcome is unknown may have been billed and counts as estimated before it."""
-    if relay.usage is not None:
-        return relay.usage
-    ended = relay.ended
-    if relay.status >= 400 or (ended is not None and not ended.sent):
-        return NO_USAGE
-    if relay.streaming:
-        output = relay.seen
-    elif relay.body:
-        output = len(relay.body) // 4 if relay.call.output_tokens else 0
-    else:
-        output = call.output_tokens
-    return Usage(call.input_tokens, output, estimated=True)
-
-
-def cost_of(relay: Relay, usage: Usage) -> int | None:
-    if usage is NO_USAGE:
-        return 0
-    price = relay.lane.price
-    return price.cost(usage) if price is not None else None
 
 
 def price_version(relay: Relay) -> str | None:

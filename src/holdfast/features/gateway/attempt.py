@@ -1,14 +1,15 @@
 """Stage 4: ask a model, and another where the first could not answer and the client has seen nothing yet."""
 
+from collections import deque
 from typing import Any
 
 from holdfast.dialects.openai.errors import error_event, upstream_envelope
 from holdfast.dialects.openai.headers import request_headers
-from holdfast.dialects.openai.request import ABSENT, ChatFields, StreamOptions, edited
+from holdfast.dialects.openai.request import ABSENT, ChatFields, asks_for_usage, edited, options_with_usage
 from holdfast.features.gateway.model import Call, Gateway, Lane
-from holdfast.features.gateway.relay import Relay, reply_headers
+from holdfast.features.gateway.relay import Relay, cost_of, reply_headers, usage_of
 from holdfast.features.gateway.reservation import Reservation
-from holdfast.kernel.errors import HoldfastError, StreamInterruptedError, UpstreamError
+from holdfast.kernel.errors import CallerError, HoldfastError, StreamInterruptedError, UpstreamError
 from holdfast.ports.calls import CallOpened
 from holdfast.ports.upstream import Ended, Outgoing
 
@@ -17,23 +18,36 @@ MOVES_ON = frozenset({401, 403, 408, 429, 500, 502, 503, 504, 520, 529})
 
 async def attempt(gateway: Gateway, call: Call, held: Reservation) -> None:
     """The last relay of `call.tries` is the one that answered. Raises what the client has to be told when none did."""
-    policy = call.plan.policy
-    lanes = list(call.plan.model.lanes)
-    while True:
-        lane = lanes.pop(0)
-        if call.tries:
-            await held.take_lane(lane)
+    lanes = deque(call.plan.model.lanes)
+    relay = await tried(gateway, call, held, lanes.popleft())
+    while may_move_on(call, relay):
+        if stale_connection(relay):
+            lanes.appendleft(relay.lane)
+        lane = await further_lane(call, held, lanes)
+        if lane is None:
+            break
         relay = await tried(gateway, call, held, lane)
-        if stale_connection(relay) and on_unknown(call) == "retry":
-            lanes.insert(0, lane)
-        more = lanes and len(call.tries) < policy.max_attempts and not call.request.reader.gone
-        if not more or not may_move_on(call, relay):
-            deliver(call, relay)
-            return
+    deliver(call, relay)
+
+
+async def further_lane(call: Call, held: Reservation, lanes: deque[Lane]) -> Lane | None:
+    """The next lane that can take this call now, with what an attempt on it needs; a full one, or one that the caller's
+    budget does not reach for, is passed over. None: what was answered last is what the client gets."""
+    usages = [usage_of(call, relay) for relay in call.tries]
+    held.leave_lane(usages[-1])
+    spent = sum([cost_of(relay, usage) or 0 for relay, usage in zip(call.tries, usages, strict=True)])
+    while lanes:
+        lane = lanes.popleft()
+        try:
+            await held.take_further(lane, spent)
+        except CallerError:
+            continue
+        return lane
+    return None
 
 
 async def tried(gateway: Gateway, call: Call, held: Reservation, lane: Lane) -> Relay:
-    """One attempt on one lane, from its first byte to its end; its lane's limits are given back."""
+    """One attempt on one lane, from its first byte to its end."""
     body, withholds_usage = spelt(call, lane)
     relay = Relay(gateway, call, lane, len(call.tries) + 1, withholds_usage)
     call.tries.append(relay)
@@ -55,7 +69,7 @@ async def tried(gateway: Gateway, call: Call, held: Reservation, lane: Lane) -> 
         call.request.reader.watch(relay)
         await relay.done
     except UpstreamError as error:
-        relay.ended = Ended("broken", error, sent=False)
+        relay.end(Ended("broken", error, sent=False))
     finally:
         call.request.reader.watch(None)
         gateway.running.pop(call.id, None)
@@ -73,10 +87,8 @@ def spelt(call: Call, lane: Lane) -> tuple[bytes, bool]:
     if lane.model != fields.model:
         changes["model"] = lane.model
     if isinstance(fields, ChatFields):
-        options = fields.stream_options
-        asks = isinstance(options, StreamOptions) and options.include_usage is True
-        if call.stream and not asks:
-            changes["stream_options"] = {"include_usage": True}
+        if call.stream and not asks_for_usage(fields):
+            changes["stream_options"] = options_with_usage(fields)
             withholds_usage = True
         if call.plan.strict and fields.most_output_tokens() is None:
             changes["max_completion_tokens"] = call.output_tokens // (fields.n or 1)
@@ -84,15 +96,16 @@ def spelt(call: Call, lane: Lane) -> tuple[bytes, bool]:
 
 
 def may_move_on(call: Call, relay: Relay) -> bool:
-    """Whether another lane may be asked: the client has seen nothing, and this attempt cannot have been billed or the
-    policy accepts that it may have been."""
-    if relay.forwarded or relay.ended is None:
+    """Whether another lane may be asked: somebody waits, who has seen nothing, no limit of the whole call has passed, and
+    this attempt cannot have been billed or the policy accepts that it may have been."""
+    ended = relay.ended
+    if ended is None or relay.forwarded or relay.cut_by is not None:
         return False
-    if relay.ended.outcome == "complete":
-        return relay.status in MOVES_ON
-    if not relay.ended.sent:
-        return True
-    return relay.ended.outcome != "cancelled" and on_unknown(call) == "retry"
+    if ended.outcome == "complete":
+        unbilled = relay.status in MOVES_ON
+    else:
+        unbilled = not ended.sent or (ended.outcome != "cancelled" and on_unknown(call) == "retry")
+    return unbilled and call.waited_for and len(call.tries) < call.plan.policy.max_attempts
 
 
 def stale_connection(relay: Relay) -> bool:
@@ -118,7 +131,7 @@ def deliver(call: Call, relay: Relay) -> None:
         status, body = relay.status, relay.body
         if status >= 400:
             body = upstream_envelope(status, body)
-        headers = reply_headers(relay)
+        headers = reply_headers(relay, rewritten=body is not relay.body)
         reader.whole(status, headers, body)
         if call.flight is not None:
             call.flight.land((status, headers, body))

@@ -209,6 +209,12 @@ class Call:
         self.tries: list[Relay] = []
 
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether the client, or somebody who follows this call, still wants its answer."""
+        return not self.request.reader.gone or (self.flight is not None and self.flight.waiting > 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Measures:
     """What the gateway counts: histograms by stage and model, tenants on counters only."""

@@ -8,7 +8,7 @@ from holdfast.dialects.openai.reading import may_hold_usage, read_usage, says_so
 from holdfast.features.gateway.model import Call, Gateway, Lane
 from holdfast.features.gateway.needs import Reader
 from holdfast.kernel.errors import HoldfastError
-from holdfast.kernel.tokens import Usage
+from holdfast.kernel.tokens import NO_USAGE, Usage
 from holdfast.ports.upstream import Ended, Exchange, Headers
 
 TAIL_FRAMES = 4
@@ -111,8 +111,38 @@ class Relay:
         return kept
 
 
-def reply_headers(relay: Relay) -> bytes:
-    """What the client is told of the attempt that answers it: the lane, and the provider's headers that may pass."""
+def reply_headers(relay: Relay, *, rewritten: bool = False) -> bytes:
+    """What the client is told of the attempt that answers it: the lane, and the provider's headers that may pass. A body
+    that was rewritten is JSON, whatever the provider's was."""
     lines = [relay.lane.label]
-    lines.extend([b"%b: %b\r\n" % header for header in relay.headers])
+    if rewritten:
+        lines.append(b"content-type: application/json\r\n")
+        lines.extend([b"%b: %b\r\n" % header for header in relay.headers if header[0] != b"content-type"])
+    else:
+        lines.extend([b"%b: %b\r\n" % header for header in relay.headers])
     return b"".join(lines)
+
+
+def usage_of(call: Call, relay: Relay) -> Usage:
+    """What the provider reported; else an estimate, marked so: what was sent, and the events that came. An attempt whose
+    outcome is unknown may have been billed and counts as estimated before it."""
+    if relay.usage is not None:
+        return relay.usage
+    ended = relay.ended
+    if relay.status >= 400 or (ended is not None and not ended.sent):
+        return NO_USAGE
+    if relay.streaming:
+        output = relay.seen
+    elif relay.body:
+        output = len(relay.body) // 4 if relay.call.output_tokens else 0
+    else:
+        output = call.output_tokens
+    return Usage(call.input_tokens, output, estimated=True)
+
+
+def cost_of(relay: Relay, usage: Usage) -> int | None:
+    """Nanodollars; None where the lane has no price."""
+    if usage is NO_USAGE:
+        return 0
+    price = relay.lane.price
+    return price.cost(usage) if price is not None else None

@@ -43,13 +43,19 @@ class Reservation:
             if plan.caller_limits.limits:
                 self._amounts = await self._reserve(plan.caller_limits)
                 self._limits = plan.caller_limits
-            await self.take_lane(lane)
+            await self._take_lane(lane)
         except HoldfastError:
             self._give_back()
             raise
 
-    async def take_lane(self, lane: Lane) -> None:
-        """Take this lane's limits; those of the lane before were given back at its attempt's end."""
+    async def take_further(self, lane: Lane, spent_nanodollars: int) -> None:
+        """What another attempt needs, on this lane: money beside what the attempts before may have spent, and the lane's
+        own limits. Raises, and then holds nothing more than before, where they do not reach."""
+        if self.balances:
+            await self._take_more_money(lane, spent_nanodollars)
+        await self._take_lane(lane)
+
+    async def _take_lane(self, lane: Lane) -> None:
         if lane.limits.limits:
             self._lane_amounts = await self._reserve(lane.limits)
             self._lane_limits = lane.limits
@@ -82,11 +88,6 @@ class Reservation:
         balances = self._gateway.tenancy.balances_for(plan.principal, call.opened_at)
         if not balances:
             return
-        if lane.price is None:
-            raise UnpricedModelError(
-                f"A budget applies to this key and {lane.name} has no price, so this call could cost anything. "
-                f'Declare [prices."{lane.model}"] with what it costs, or with free = true.'
-            )
         nanodollars = cost_ahead(plan, lane, call.input_tokens, call.output_tokens)
         held = await self._gateway.money.reserve(call.id, nanodollars, balances)
         if isinstance(held, Refused):
@@ -94,6 +95,17 @@ class Reservation:
         self.balances = balances
         self.nanodollars = nanodollars
         self._gateway.tenancy.noticed(balances, held)
+
+    async def _take_more_money(self, lane: Lane, spent_nanodollars: int) -> None:
+        call = self._call
+        ahead = cost_ahead(call.plan, lane, call.input_tokens, call.output_tokens)
+        lacking = spent_nanodollars + ahead - self.nanodollars
+        if lacking <= 0:
+            return
+        held = await self._gateway.money.reserve(call.id, lacking, self.balances)
+        if isinstance(held, Refused):
+            raise budget_refusal(held)
+        self.nanodollars += lacking
 
     async def _reserve(self, wanted: LimitSet) -> tuple[int, ...]:
         call = self._call
@@ -121,7 +133,10 @@ async def take_request(gateway: Gateway, call: Call) -> None:
 def cost_ahead(plan: Plan, lane: Lane, input_tokens: int, output_tokens: int) -> int:
     """What to reserve: strict budgets the most the call can cost, expected ones what such calls usually cost."""
     if lane.price is None:
-        return 0
+        raise UnpricedModelError(
+            f"A budget applies to this key and {lane.name} has no price, so this call could cost anything. "
+            f'Declare [prices."{lane.model}"] with what it costs, or with free = true.'
+        )
     if plan.strict:
         return lane.price.ceiling(input_tokens, output_tokens)
     return lane.price.cost(Usage(input_tokens, output_tokens))

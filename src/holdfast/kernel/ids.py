@@ -3,8 +3,9 @@
 import os
 
 SECRET_PREFIX = "hf-"
-DIGITS = 32
-POOL_BYTES = 4_096
+POOL = 256
+HEAD_BYTES = 6
+TAIL_BYTES = 10
 
 
 def make_id(prefix: str) -> str:
@@ -18,19 +19,22 @@ def make_secret() -> str:
 
 
 class Ids:
-    """Identifiers by the thousand: the same random bits, fetched from the system 256 at a time."""
+    """Identifiers by the thousand: 128 random bits, of which 48 are shared by the 256 that are made together. An index of
+    them then grows in one place at a time instead of everywhere at once, which a store's writer pays for four times over."""
 
-    __slots__ = ("_at", "_pool", "_prefix")
+    __slots__ = ("_at", "_head", "_prefix", "_tails")
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix + "_"
-        self._pool = ""
+        self._head = ""
+        self._tails = ""
         self._at = 0
 
     def make(self) -> str:
         at = self._at
-        if at >= len(self._pool):
-            self._pool = os.urandom(POOL_BYTES).hex()
+        if at >= len(self._tails):
+            self._head = self._prefix + os.urandom(HEAD_BYTES).hex()
+            self._tails = os.urandom(POOL * TAIL_BYTES).hex()
             at = 0
-        self._at = at + DIGITS
-        return self._prefix + self._pool[at : at + DIGITS]
+        self._at = end = at + 2 * TAIL_BYTES
+        return self._head + self._tails[at:end]

@@ -11,14 +11,16 @@ from holdfast.ports.money import Balance, Held, Refused, Settled
 
 Name = tuple[str, str]
 _SWEEP_AT = 1000
+_MOST_GROUPS = 20_000
 
 
 class Tally:
     """A balance in memory."""
 
-    __slots__ = ("reserved_nanodollars", "spent_nanodollars", "until")
+    __slots__ = ("period", "reserved_nanodollars", "scope", "spent_nanodollars", "until")
 
-    def __init__(self, until: float, spent_nanodollars: int) -> None:
+    def __init__(self, name: Name, until: float, spent_nanodollars: int) -> None:
+        self.scope, self.period = name
         self.until = until
         self.spent_nanodollars = spent_nanodollars
         self.reserved_nanodollars = 0
@@ -33,6 +35,17 @@ class Snapshot:
     holds: dict[str, tuple[float, dict[Name, int]]] = field(default_factory=dict)
 
 
+class _Group:
+    """The balances of one plan, looked up. `balances` is kept so that its identity stays taken."""
+
+    __slots__ = ("balances", "names", "tallies")
+
+    def __init__(self, balances: Sequence[Balance]) -> None:
+        self.balances = balances
+        self.names = tuple([(balance.scope, balance.period) for balance in balances])
+        self.tallies: list[tuple[Balance, Tally]] = []
+
+
 class Ledger:
     """Balances that are known, and who holds what of them.
 
@@ -45,6 +58,8 @@ class Ledger:
         self._clock = clock
         self._known: dict[Name, Tally] = {}
         self._holds: dict[str, tuple[float, dict[Name, int]]] = {}
+        self._whole: dict[str, tuple[float, int, tuple[Name, ...]]] = {}
+        self._groups: dict[int, _Group] = {}
         self._adopted: dict[str, tuple[float, dict[Name, int]]] = {}
         self._logs: dict[Name, list[tuple[Unit, list[Undo] | None]]] = {}
         self._sweep_at = _SWEEP_AT
@@ -53,27 +68,22 @@ class Ledger:
         self, call_id: str, amount_nanodollars: int, balances: Sequence[Balance]
     ) -> tuple[Held, ...] | Refused | None:
         """None: a balance is not known yet, nothing was reserved."""
-        known = self._known
-        tallies = []
-        for balance in balances:
-            tally = known.get((balance.scope, balance.period))
-            if tally is None:
-                return None
-            tallies.append(tally)
-        for balance, tally in zip(balances, tallies, strict=True):
+        group = self._groups.get(id(balances)) or self._group(balances)
+        if group is None:
+            return None
+        for balance, tally in group.tallies:
             if tally.spent_nanodollars + tally.reserved_nanodollars + amount_nanodollars > balance.limit_nanodollars:
                 return Refused(balance, _held(balance, tally))
-        if not tallies:
+        if not group.names:
             return ()
-        if call_id not in self._holds:
-            self._holds[call_id] = (self._clock.monotonic(), {})
-        _, held = self._holds[call_id]
+        if call_id in self._whole or call_id in self._holds:
+            self._add(call_id, amount_nanodollars, group.names)
+        else:
+            self._whole[call_id] = (self._clock.monotonic(), amount_nanodollars, group.names)
         answer = []
-        for balance, tally in zip(balances, tallies, strict=True):
-            name = (balance.scope, balance.period)
+        for _, tally in group.tallies:
             tally.reserved_nanodollars += amount_nanodollars
-            held[name] = held.get(name, 0) + amount_nanodollars
-            answer.append(_held(balance, tally))
+            answer.append(Held(tally.scope, tally.period, tally.spent_nanodollars, tally.reserved_nanodollars))
         return tuple(answer)
 
     def held(self, balances: Sequence[Balance]) -> list[Held] | None:
@@ -119,7 +129,8 @@ class Ledger:
         """The balance as rows told it at `begin_learning`, then what happened since. What is returned is to be handed."""
         name = (balance.scope, balance.period)
         self._sweep()
-        tally = self._known[name] = Tally(balance.until, spent_nanodollars)
+        tally = self._known[name] = Tally(name, balance.until, spent_nanodollars)
+        self._groups.clear()
         for call_id, reserved in open_calls:
             tally.reserved_nanodollars += reserved
             self._give_back(self._adopted, call_id, name, reserved)
@@ -134,6 +145,7 @@ class Ledger:
     def snapshot(self) -> Snapshot:
         tallies = {name: (tally.spent_nanodollars, tally.reserved_nanodollars) for name, tally in self._known.items()}
         snapshot = Snapshot(self._clock.monotonic(), tallies)
+        self._open_whole()
         for held in (self._adopted, self._holds):
             for call_id, (since, names) in held.items():
                 _, also = snapshot.holds.get(call_id, (since, {}))
@@ -145,12 +157,23 @@ class Ledger:
         tally = self._known.get(name)
         if tally is not None:
             _book(tally, spent_nanodollars, reserved_nanodollars, None)
+        self._open_whole()
         for call_id in leaked:
             self._let_go(self._holds, call_id, name, None)
             self._let_go(self._adopted, call_id, name, None)
 
     def _settle(self, settled: Settled, undos: list[Undo] | None) -> None:
         reserved = settled.reserved_nanodollars
+        whole = self._whole.get(settled.call_id)
+        if whole is not None:
+            if undos is None and whole[1] == reserved and whole[2] == settled.balances:
+                del self._whole[settled.call_id]
+                for name in settled.balances:
+                    held = self._known[name]
+                    held.spent_nanodollars += settled.spent_nanodollars
+                    held.reserved_nanodollars -= reserved
+                return
+            self._open_one(settled.call_id)
         for name in settled.balances:
             tally = self._known.get(name)
             if tally is not None:
@@ -209,16 +232,49 @@ class Ledger:
         _, names = held.setdefault(call_id, (self._clock.monotonic(), {}))
         names[name] = names.get(name, 0) + amount
 
+    def _group(self, balances: Sequence[Balance]) -> "_Group | None":
+        """Balances that are passed again and again are looked up once. None: one of them is not known yet."""
+        group = _Group(balances)
+        for balance in balances:
+            tally = self._known.get((balance.scope, balance.period))
+            if tally is None:
+                return None
+            group.tallies.append((balance, tally))
+        if len(self._groups) >= _MOST_GROUPS:
+            self._groups.clear()
+        self._groups[id(balances)] = group
+        return group
+
+    def _add(self, call_id: str, amount: int, names: tuple[Name, ...]) -> None:
+        """A call that holds something already reserves more."""
+        self._open_one(call_id)
+        _, held = self._holds.setdefault(call_id, (self._clock.monotonic(), {}))
+        for name in names:
+            held[name] = held.get(name, 0) + amount
+
+    def _open_one(self, call_id: str) -> None:
+        """What a call holds, by balance: for whatever is not settled as it was reserved."""
+        whole = self._whole.pop(call_id, None)
+        if whole is not None:
+            since, amount, names = whole
+            self._holds[call_id] = (since, dict.fromkeys(names, amount))
+
+    def _open_whole(self) -> None:
+        for call_id in list(self._whole):
+            self._open_one(call_id)
+
     def _sweep(self) -> None:
         """Periods that are over and hold nothing are not kept in memory; their rows stay."""
         if len(self._known) < self._sweep_at:
             return
         now = self._clock.now()
+        self._open_whole()
         in_use = {name for held in (self._holds, self._adopted) for _, names in held.values() for name in names}
         over = [name for name, tally in self._known.items() if tally.until < now and tally.reserved_nanodollars == 0]
         for name in over:
             if name not in in_use:
                 del self._known[name]
+        self._groups.clear()
         self._sweep_at = max(_SWEEP_AT, 2 * len(self._known))
 
 

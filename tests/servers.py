@@ -141,7 +141,7 @@ class PostgresServer(Server):
         backends = children(self._process.pid) if self._process is not None else []
         super().kill()
         for pid in backends:
-            kill_if_there(pid)
+            signal_if_there(pid, signal.SIGKILL)
         give_up = time.monotonic() + START_SECONDS
         while any(alive(pid) for pid in backends) and time.monotonic() < give_up:
             time.sleep(0.01)
@@ -149,12 +149,12 @@ class PostgresServer(Server):
     def freeze(self) -> None:
         if self._process is not None:
             for pid in (self._process.pid, *children(self._process.pid)):
-                os.kill(pid, signal.SIGSTOP)
+                signal_if_there(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         if self._process is not None:
             for pid in (*children(self._process.pid), self._process.pid):
-                os.kill(pid, signal.SIGCONT)
+                signal_if_there(pid, signal.SIGCONT)
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/{database}"
@@ -331,6 +331,6 @@ def alive(pid: int) -> bool:
         return False
 
 
-def kill_if_there(pid: int) -> None:
+def signal_if_there(pid: int, number: int) -> None:
     with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)

@@ -1,7 +1,10 @@
 """Releases follow each other on one store: from the previous schema, beside the next one, two nodes at once."""
 
 import asyncio
+import os
 import re
+import sys
+from asyncio.subprocess import PIPE
 
 import psycopg
 import pytest
@@ -19,6 +22,13 @@ from tests.servers import PASSWORD, postgres_url, shared
 pytestmark = [pytest.mark.engines, pytest.mark.storm]
 
 BUDGET = balance("org:acme")
+SPENT_IF_PATIENT = """
+    CREATE OR REPLACE FUNCTION holdfast.spent_1(
+        of_organisation text, of_team text, of_key text, since double precision, until double precision
+    ) RETURNS bigint LANGUAGE sql AS $$
+        SELECT CASE WHEN current_setting('statement_timeout')::interval > '10 s'::interval THEN 7 ELSE 0 END
+    $$
+"""
 
 
 async def node(url: str, name: str = "node-0", steps: tuple[Migration, ...] | None = None) -> Postgres:
@@ -138,3 +148,32 @@ async def test_a_url_that_cannot_be_used_is_refused_without_showing_it(url: str)
     assert isinstance(caught.value, SettingsError | StoreUnavailableError)
     assert "s3cret" not in str(caught.value)
     assert caught.value.__suppress_context__ or "s3cret" not in str(caught.value.__cause__)
+
+
+async def test_without_its_driver_the_engine_says_what_to_install() -> None:
+    code = """
+import asyncio, sys
+sys.modules["psycopg"] = None
+from holdfast.engines.postgres import open_postgres
+from holdfast.kernel.clock import SystemClock
+from holdfast.kernel.errors import SettingsError
+try:
+    asyncio.run(open_postgres("postgresql://127.0.0.1:1/db", clock=SystemClock(), node="node-0"))
+except SettingsError as error:
+    print(error.message)
+"""
+    asked = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    told, _ = await asked.communicate()
+    assert "pip install 'holdfast[postgres]'" in told.decode()
+
+
+async def test_a_count_of_many_calls_may_take_longer_than_other_statements() -> None:
+    url = postgres_url()
+    store = await node(url)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute(SPENT_IF_PATIENT)
+    (held,) = await store.money.held([BUDGET])
+    assert held.spent_nanodollars == 7
+    await store.close()

@@ -1,7 +1,10 @@
 """Redis dies, freezes, forgets its scripts and loses answers while nodes reserve: they say so, and go on by themselves."""
 
 import asyncio
+import os
+import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -257,3 +260,22 @@ async def test_a_wrong_password_and_a_wrong_url_are_not_shown(server: RedisServe
     with pytest.raises(SettingsError) as refused:
         await node("reddis://:s3cret@127.0.0.1:1/0")
     assert "s3cret" not in str(refused.value)
+
+
+async def test_without_its_driver_the_engine_says_what_to_install() -> None:
+    code = """
+import asyncio, sys
+sys.modules["redis"] = None
+from holdfast.engines.redis import open_redis
+from holdfast.kernel.clock import SystemClock
+from holdfast.kernel.errors import SettingsError
+try:
+    asyncio.run(open_redis("redis://127.0.0.1:1/0", clock=SystemClock(), node="node-0"))
+except SettingsError as error:
+    print(error.message)
+"""
+    asked = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    told, _ = await asked.communicate()
+    assert "pip install 'holdfast[redis]'" in told.decode()

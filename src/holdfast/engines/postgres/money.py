@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from holdfast.engines.postgres.failures import in_the_way
-from holdfast.engines.postgres.pool import Connection, Pool
+from holdfast.engines.postgres.pool import Connection, Pool, patiently
 from holdfast.engines.postgres.rows import encode
 from holdfast.engines.postgres.statements import load
 from holdfast.kernel.clock import Clock
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 SCOPES = ("org:", "team:", "key:")
 MOST_NANODOLLARS = 1 << 60  # sums of a few such still fit a bigint
 MOST_REQUESTS = 256
+RECOMPUTE_SECONDS = 600.0
 MOST_KNOWN = 100_000
 RESERVE_SECONDS = 5.0
 COUNT_SECONDS = 60.0  # a balance met in the middle of its period: its calls so far are added up
@@ -100,8 +101,8 @@ class PostgresMoney:
 
     async def held(self, balances: Sequence[Balance]) -> list[Held]:
         with self._readers.address.translated():
-            async with self._readers.connection(within_seconds=COUNT_SECONDS) as connection:
-                await self._meet(connection, balances)
+            await self._meet(self._readers, balances)
+            async with self._readers.connection() as connection:
                 wanted = encode([(balance.scope, balance.period) for balance in balances])
                 rows = await (await connection.execute(self._sql["held"], {"wanted": wanted})).fetchall()
         found = {(row[0], row[1]): Held(*row) for row in rows}
@@ -112,10 +113,11 @@ class PostgresMoney:
         opened yet is right for an hour, as long as its process lives."""
         await self._record.flush()
         with self._readers.address.translated():
-            async with self._readers.connection(within_seconds=10 * COUNT_SECONDS) as connection:
+            async with self._readers.connection(within_seconds=RECOMPUTE_SECONDS) as connection:
                 await connection.execute(self._sql["alone"])
                 try:
-                    return await self._recompute(connection, repair)
+                    async with patiently(connection, RECOMPUTE_SECONDS):
+                        return await self._recompute(connection, repair)
                 finally:
                     if not connection.closed:
                         await connection.execute(self._sql["no_longer_alone"])
@@ -184,8 +186,7 @@ class PostgresMoney:
         rows: list[Any] = []
         for _ in range(TRIES):
             try:
-                async with self._pool.connection(within_seconds=COUNT_SECONDS) as connection:
-                    await self._meet(connection, every)
+                await self._meet(self._pool, every)
                 async with self._pool.connection(within_seconds=RESERVE_SECONDS) as connection:
                     rows = await (await connection.execute(self._sql["reserve"], parameters)).fetchall()
             except psycopg.Error as error:
@@ -217,13 +218,16 @@ class PostgresMoney:
         elif not refused:
             self._record.hand(request.released())
 
-    async def _meet(self, connection: Connection, balances: Sequence[Balance]) -> None:
+    async def _meet(self, pool: Pool, balances: Sequence[Balance]) -> None:
         """Count balances this process has not seen yet, where nobody else did."""
         fresh = {(b.scope, b.period): b for b in balances if (b.scope, b.period) not in self._known}
         if not fresh:
             return
         wanted = encode([_described(balance) for balance in fresh.values()])
-        await connection.execute(self._sql["know"], {"writer": self._writer, "now": self._now(), "wanted": wanted})
+        parameters = {"writer": self._writer, "now": self._now(), "wanted": wanted}
+        limit = COUNT_SECONDS + 5.0
+        async with pool.connection(within_seconds=limit) as connection, patiently(connection, COUNT_SECONDS):
+            await connection.execute(self._sql["know"], parameters)
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
         self._known.update(fresh)

@@ -18,6 +18,7 @@ from holdfast.kernel.errors import StoreUnavailableError
 
 Connection = AsyncConnection[TupleRow]
 
+STATEMENT_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 # The server gives up before we do, and frees its locks when we vanish in the middle.
@@ -30,6 +31,22 @@ _SESSION = """
 """
 
 
+_LIMITS = """
+    SELECT set_config('statement_timeout', %(milliseconds)s, false), set_config('lock_timeout', %(milliseconds)s, false)
+"""
+
+
+@asynccontextmanager
+async def patiently(connection: Connection, seconds: float) -> AsyncIterator[None]:
+    """Statements inside may run for `seconds`."""
+    await connection.execute(_LIMITS, {"milliseconds": str(round(seconds * 1000))})
+    try:
+        yield
+    finally:
+        if connection.info.transaction_status == TransactionStatus.IDLE:
+            await connection.execute(_LIMITS, {"milliseconds": str(round(STATEMENT_SECONDS * 1000))})
+
+
 class Pool:
     """At most `size` connections. After a failed connect it refuses at once for a pause that doubles up to a second,
     so that a server that is down is neither hammered nor waited for."""
@@ -39,7 +56,7 @@ class Pool:
         address: Address,
         size: int,
         *,
-        statement_seconds: float = 10.0,
+        statement_seconds: float = STATEMENT_SECONDS,
         greet: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> None:
         self.address = address

@@ -105,7 +105,8 @@ class PostgresRecord:
             async with asyncio.timeout(within_seconds):
                 await self.flush()
         except TimeoutError:
-            log.error("closing with %d bytes of records that PostgreSQL did not take", self.backlog_bytes)
+            if self.backlog_bytes:
+                log.error("closing with %d bytes of records that PostgreSQL did not take", self.backlog_bytes)
         self._task.cancel()
         await asyncio.wait([self._task])
         if self._timer is not None:

@@ -10,6 +10,7 @@ from holdfast.engines.postgres.pool import Pool
 from holdfast.engines.postgres.record import PostgresRecord
 from holdfast.engines.postgres.statements import load
 from holdfast.kernel.clock import Clock
+from holdfast.kernel.errors import StoreUnavailableError
 from holdfast.kernel.ids import make_id
 
 MIGRATION_SECONDS = 3600.0
@@ -40,7 +41,11 @@ async def open_store(
         interval=commit_interval_seconds,
     )
     money = PostgresMoney(payer, readers, clock=clock, writer=writer, record=record)
-    await record.open()
+    try:
+        await record.open()
+    except StoreUnavailableError:
+        await record.close(within_seconds=0.0)
+        raise
     return Postgres(record, PostgresCalls(readers), money, PostgresDirectory(readers), incarnation, (readers, payer))
 
 

@@ -92,8 +92,10 @@ class Serving:
                 exchange.end()
 
     async def listen(self, *listeners: socket.socket) -> None:
-        """Accept connections; returns once it does."""
+        """Accept connections; returns once it does. From here on SIGTERM and SIGINT ask to stop."""
         self._server_loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._server_loop.add_signal_handler(number, self.stop)
         self._tick()
         config = self._server.config
         config.load()
@@ -102,10 +104,7 @@ class Serving:
 
     async def until_stopped(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        beat = loop.create_task(self._beat())
+        beat = self._server_loop.create_task(self._beat())
         try:
             await self._stopping.wait()
             await self._drain()

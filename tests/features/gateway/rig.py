@@ -151,10 +151,13 @@ class Sent:
     def frames(self, *frames: bytes) -> None:
         self.sink.frames(list(frames))
 
+    def finish(self) -> None:
+        self.end(Ended("complete"))
+
     def stream(self, *frames: bytes) -> None:
         self.begin()
         self.frames(*frames)
-        self.end(Ended("complete"))
+        self.finish()
 
 
 Play = Callable[[Sent], None]

@@ -25,12 +25,10 @@ def sweep_running(gateway: Gateway) -> None:
         policy = relay.call.plan.policy
         if now >= relay.call.request.received + policy.job_seconds:
             relay.cut(UpstreamTimeoutError(f"The limit job ({policy.job_seconds:g} s for the whole call) passed."))
-        elif (
-            policy.on_disconnect == "linger"
-            and relay.left_at is not None
-            and now >= relay.left_at + policy.linger_seconds
-        ):
-            relay.leave()
+        elif relay.left_at is not None and policy.on_disconnect != "finish":
+            lingers = policy.linger_seconds if policy.on_disconnect == "linger" else 0.0
+            if now >= relay.left_at + lingers:
+                relay.leave()
 
 
 async def close_abandoned(gateway: Gateway, node: str | None, opened_before: float) -> int:

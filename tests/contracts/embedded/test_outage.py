@@ -112,3 +112,34 @@ async def test_who_commits_after_closing_is_told(data: Path, clock: VirtualClock
     await engine.close()
     with pytest.raises(StoreUnavailableError, match="stopped"):
         await engine.record.commit(call_opened())
+
+
+async def test_what_is_no_change_is_set_aside(engine: Embedded) -> None:
+    opened = call_opened()
+    engine.record.hand(opened)
+    engine.record.hand("no change at all")  # type: ignore[arg-type]
+    engine.record.hand(Put("no row at all"))  # type: ignore[arg-type]
+    engine.record.hand(call_opened(model=["no text"]))
+    engine.record.hand(call_opened(model="half a character: \ud83d"))
+    await engine.record.flush()
+    assert engine.record.rejected == 4
+    assert [row.opened.id for row in await engine.calls.page(ALWAYS)] == [opened.id]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_nobody_waits_for_a_writer_that_died(
+    data: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyError("a defect nobody thought of")
+
+    monkeypatch.setattr("holdfast.engines.embedded.changes.Changes.apply", die)
+    engine = await open_embedded(data, clock=clock)
+    engine.record.hand(call_opened())
+    outcomes = await asyncio.gather(*(engine.record.commit(call_opened()) for _ in range(3)), return_exceptions=True)
+    assert all(isinstance(outcome, StoreUnavailableError) for outcome in outcomes)
+    with pytest.raises(StoreUnavailableError, match="stopped"):
+        await engine.record.ping()
+    assert engine.record.backlog_bytes > 0
+    with pytest.raises(StoreUnavailableError, match="1 records could not be kept"):
+        await engine.close()

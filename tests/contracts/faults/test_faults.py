@@ -1,7 +1,6 @@
 """The fault wrapper: faults strike where they are said to, as often as they are said to, and the same way each time."""
 
 import asyncio
-import contextlib
 
 import pytest
 
@@ -147,8 +146,5 @@ def test_a_point_that_cannot_be_is_refused(faults: Faults, point: str) -> None:
         faults.at(point)
 
 
-async def test_a_crash_is_no_error_anything_handles(faults: Faults) -> None:
-    port = faults.wrap("record", Engine())
-    faults.at("before:record.commit", error=Crash())
-    with pytest.raises(Crash), contextlib.suppress(Exception):  # what a careless caller does
-        await port.commit("a")
+def test_a_crash_is_no_error_anything_handles() -> None:
+    assert not issubclass(Crash, Exception)

@@ -42,7 +42,7 @@ class EmbeddedRecord:
         self._loop = asyncio.get_running_loop()
         self._pending: list[Item] = []
         self._pending_since = 0.0
-        self._writing = 0
+        self._writing: list[Item] = []
         self._writing_since = 0.0
         self._waiting = 0
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
@@ -60,7 +60,7 @@ class EmbeddedRecord:
     @property
     def backlog_bytes(self) -> int:
         """About: the number of units that are not yet written, times what one usually holds."""
-        return (len(self._pending) + self._writing) * UNIT_BYTES
+        return (len(self._pending) + len(self._writing)) * UNIT_BYTES
 
     @property
     def backlog_seconds(self) -> float:
@@ -156,7 +156,7 @@ class EmbeddedRecord:
             return
         batch = self._pending[:BATCH_UNITS]
         del self._pending[:BATCH_UNITS]
-        self._writing = len(batch)
+        self._writing = batch
         self._writing_since = self._pending_since
         self._pending_since = self._clock.monotonic()
         self._writer.submit(batch)
@@ -167,16 +167,17 @@ class EmbeddedRecord:
             self._loop.call_soon_threadsafe(self._done, outcome)
 
     def _done(self, outcome: Outcome) -> None:
-        self._writing = 0
+        if outcome.stopped:
+            self._stopped = True
+            self._pending[:0] = self._writing
+            self._refuse_pending("The writer of the data folder has stopped.")
+            return
         self._rejected += outcome.rejected
-        for item in outcome.batch:
+        for item in self._writing:
             if isinstance(item, Waiting):
                 self._waiting -= 1
                 self._resolve(item)
-        if outcome.stopped:
-            self._stopped = True
-            self._refuse_pending("The writer of the data folder has stopped.")
-            return
+        self._writing = []
         if outcome.unavailable is not None:
             self._stand_back(outcome.retry, outcome.unavailable)
             return

@@ -1,7 +1,7 @@
 """What travels from the event loop to the writer thread, and what comes back."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -63,9 +63,9 @@ Item = Unit | Waiting
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a batch. `retry`: handed units that the store does not take now, in order."""
+    """What became of a batch. `retry`: handed units that the store does not take now, in order. `stopped`: there is no more
+    writer, and nothing of the batch is known to be written."""
 
-    batch: Sequence[Item]
     rejected: int = 0
     retry: list[Unit] = field(default_factory=list)
     unavailable: str | None = None

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 # What says that this unit can never be applied, as opposed to "not now". UnicodeError is a ValueError.
 _REFUSED = (
     ConflictError, apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, apsw.RangeError,
-    OverflowError, TypeError, ValueError,
+    AttributeError, OverflowError, TypeError, ValueError,
 )  # fmt: skip
 
 
@@ -52,10 +52,10 @@ class Writer:
                 self._report(self._write(batch))
         finally:
             self._connection.close()
-            self._report(Outcome((), stopped=True))
+            self._report(Outcome(stopped=True))
 
     def _write(self, batch: Sequence[Item]) -> Outcome:
-        outcome = Outcome(batch)
+        outcome = Outcome()
         rest = list(batch)
         while rest:
             end = next(

@@ -480,7 +480,7 @@ def main() -> int:
     """The exit status: 0 done, 1 failed, 2 used wrongly or with settings that cannot be used. Every failure is a sentence."""
     sys.excepthook = _defect
     try:
-        cli()
+        typer.main.get_command(cli)()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except SettingsError as error:

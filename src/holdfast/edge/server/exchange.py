@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from holdfast.dialects.openai.errors import error_body
+from holdfast.dialects.openai.errors import error_body, error_event
 from holdfast.kernel.errors import HoldfastError
 
 if TYPE_CHECKING:
@@ -30,23 +30,32 @@ def status_line(status: int) -> bytes:
 
 
 class Exchange:
-    """Reader of the gateway, and uvicorn's cycle. `gone` is set when the client left."""
+    """Reader of the gateway, and uvicorn's cycle. `begun` is set when a stream has, `gone` when the client left."""
 
-    body: bytes | bytearray = b""
-    complete = False
-    more_body = True
-    turn = False
-    gone = False
-    disconnected = False
-    response_complete = False
-    received = 0.0
-    id = ""
-    request_id = ""
-    task: asyncio.Task[None] | None = None
-    message_event: asyncio.Event
-    _watcher: Watcher | None = None
-    _head = b""
-    _chunked = True
+    __slots__ = (
+        "_chunked",
+        "_head",
+        "_protocol",
+        "_watcher",
+        "begun",
+        "body",
+        "complete",
+        "disconnected",
+        "gone",
+        "headers",
+        "http11",
+        "id",
+        "keep_alive",
+        "message_event",
+        "method",
+        "more_body",
+        "received",
+        "request_id",
+        "response_complete",
+        "task",
+        "turn",
+        "url",
+    )
 
     def __init__(
         self,
@@ -63,6 +72,22 @@ class Exchange:
         self.headers = headers
         self.keep_alive = keep_alive
         self.http11 = http11
+        self.body: bytes | bytearray = b""
+        self.complete = False
+        self.more_body = True
+        self.turn = False
+        self.begun = False
+        self.gone = False
+        self.disconnected = False
+        self.response_complete = False
+        self.received = 0.0
+        self.id = ""
+        self.request_id = ""
+        self.task: asyncio.Task[None] | None = None
+        self._watcher: Watcher | None = None
+        self._head = b""
+        self._chunked = True
+        self.message_event = NEVER
 
     def whole(self, status: int, headers: bytes, body: bytes) -> None:
         """The answer in one piece: one write."""
@@ -76,6 +101,7 @@ class Exchange:
 
     def head(self, status: int, headers: bytes) -> None:
         """Kept until the first frames, so that both leave in one write. HTTP/1.0 has no chunks: the end is the close."""
+        self.begun = True
         self._chunked = self.http11
         if not self._chunked:
             self.keep_alive = False
@@ -105,8 +131,12 @@ class Exchange:
         self._finish()
 
     def refuse(self, error: HoldfastError) -> None:
-        """Our own error in OpenAI's envelope, with what the official SDKs obey."""
-        self.whole(error.status, error_lines(error), error_body(error))
+        """Our own error in OpenAI's envelope, with what the official SDKs obey; in a stream that has begun, its last event."""
+        if self.begun:
+            self.frames((error_event(error),))
+            self.end()
+        else:
+            self.whole(error.status, error_lines(error), error_body(error))
 
     def watch(self, watcher: Watcher | None) -> None:
         self._watcher = watcher
@@ -136,6 +166,7 @@ class Exchange:
 
     def _finish(self) -> None:
         self.response_complete = True
+        self.body = b""  # an idle connection keeps nothing large
         self._watcher = None
         self._protocol.finished(self)
 
@@ -168,4 +199,4 @@ class _NeverSet(asyncio.Event):
         pass
 
 
-Exchange.message_event = _NeverSet()
+NEVER = _NeverSet()

@@ -190,16 +190,25 @@ class Request:
 class Call:
     """One client call on its way through the stages; each stage fills in its part."""
 
+    __slots__ = (
+        "fields",
+        "flight",
+        "id",
+        "identified",
+        "input_tokens",
+        "marks",
+        "opened",
+        "opened_at",
+        "output_tokens",
+        "plan",
+        "request",
+        "served_from",
+        "status",
+        "stream",
+        "tries",
+    )
     plan: Plan
     fields: Fields
-    identified = False
-    stream = False
-    input_tokens = 0
-    output_tokens = 0
-    opened: CallOpened | None = None
-    status: CallStatus = "open"
-    flight: Flight | None = None
-    served_from: Flight | None = None
 
     def __init__(self, request: Request, opened_at: float) -> None:
         self.request = request
@@ -207,7 +216,14 @@ class Call:
         self.opened_at = opened_at
         self.marks: list[float] = []
         self.tries: list[Relay] = []
-
+        self.identified = False
+        self.stream = False
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.opened: CallOpened | None = None
+        self.status: CallStatus = "open"
+        self.flight: Flight | None = None
+        self.served_from: Flight | None = None
 
     @property
     def waited_for(self) -> bool:

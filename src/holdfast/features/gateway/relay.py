@@ -18,21 +18,31 @@ class Relay:
     """The sink of one attempt. A stream is forwarded from its first event on; anything else waits in `body` for `attempt`
     to decide. `left_at` is set while nobody reads."""
 
-    exchange: Exchange | None = None
-    ended: Ended | None = None
-    ended_at = 0.0
-    cut_by: HoldfastError | None = None
-    first_at: float | None = None
-    left_at: float | None = None
-    status = 0
-    headers: Headers = ()
-    body = b""
-    streaming = False
-    forwarded = False
-    said = False
-    seen = 0
+    __slots__ = (
+        "body",
+        "call",
+        "cut_by",
+        "done",
+        "ended",
+        "ended_at",
+        "exchange",
+        "first_at",
+        "forwarded",
+        "gateway",
+        "headers",
+        "lane",
+        "left_at",
+        "number",
+        "said",
+        "seen",
+        "sent_at",
+        "status",
+        "streaming",
+        "tail",
+        "usage",
+        "withholds_usage",
+    )
     tail: deque[bytes]
-    usage: Usage | None = None
 
     def __init__(self, gateway: Gateway, call: Call, lane: Lane, number: int, withholds_usage: bool) -> None:
         self.gateway = gateway
@@ -42,6 +52,20 @@ class Relay:
         self.withholds_usage = withholds_usage
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.sent_at = gateway.clock.monotonic()
+        self.exchange: Exchange | None = None
+        self.ended: Ended | None = None
+        self.ended_at = 0.0
+        self.cut_by: HoldfastError | None = None
+        self.first_at: float | None = None
+        self.left_at: float | None = None
+        self.status = 0
+        self.headers: Headers = ()
+        self.body = b""
+        self.streaming = False
+        self.forwarded = False
+        self.said = False
+        self.seen = 0
+        self.usage: Usage | None = None
 
     def head(self, status: int, headers: Headers) -> None:
         self.status = status

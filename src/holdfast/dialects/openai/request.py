@@ -91,7 +91,7 @@ def is_plain(fields: Fields, body: bytes) -> bool:
     for name, literal, key in _READ[type(fields)]:
         if getattr(fields, name) is not ABSENT and body.count(literal) != 1 and len(key.findall(body)) != 1:
             return False
-    return b"\\u00" not in body or _ESCAPED_LETTER.search(body) is None
+    return b"\\" not in body or b"\\u00" not in body or _ESCAPED_LETTER.search(body) is None
 
 
 def edited(fields: Fields, body: bytes, changes: dict[str, Any]) -> bytes:

@@ -10,13 +10,13 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from holdfast.edge.server.api import create_api
-from holdfast.edge.server.control import ApiDeps, SettingsShown
+from holdfast.edge.server.control import ApiDeps
 from holdfast.edge.server.local import LocalApp, LocalDoor
 from holdfast.edge.server.logs import Logs, log_finding
 from holdfast.edge.server.operations import Operations
@@ -40,9 +40,13 @@ from holdfast.kernel.findings import Findings
 from holdfast.kernel.ids import make_id
 from holdfast.kernel.secret import Secret
 from holdfast.kernel.version import VERSION
-from holdfast.lanes import Upstreams, with_demo
-from holdfast.settings import Loaded, Settings, Watch, is_loopback, load, needs_loopback, restart_needed, shown
+from holdfast.lanes import Upstreams
+from holdfast.reload import Current, Mode, Reload, tune, usable
+from holdfast.settings import Settings, Watch, is_loopback, load, needs_loopback
 from holdfast.stores import open_engines
+
+if TYPE_CHECKING:
+    from holdfast.edge.server.traces import Traces
 
 LOG = logging.getLogger("holdfast.app")
 GC_THRESHOLDS = (20_000, 20, 100)
@@ -52,7 +56,7 @@ GC_THRESHOLDS = (20_000, 20, 100)
 class Options:
     """How a process is started: `up` for one machine, `serve` for one node of several over PostgreSQL."""
 
-    mode: Literal["up", "serve"]
+    mode: Mode
     config: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, object] = field(default_factory=dict)
@@ -70,8 +74,8 @@ class Ready:
 
 async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
     """Start, serve until a signal, stop without losing what was handed over."""
-    loaded = for_mode(with_demo(load(options.config, options.environ, options.flags)), options.mode)
-    settings = checked(loaded.settings, options.mode)
+    loaded = usable(load(options.config, options.environ, options.flags), options.mode)
+    settings = loaded.settings
     clock = SystemClock()
     node = make_id("node")
     async with AsyncExitStack() as stack:
@@ -135,7 +139,13 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
         )
         serving = Serving(settings.server, gateway, front, engines.record.flush)
         reload = Reload(
-            current, Watch(loaded, options.environ, options.flags, clock), options.mode, tenancy, gateway, lanes, logs
+            current,
+            Watch(loaded, options.environ, options.flags, clock),
+            options.mode,
+            tenancy,
+            gateway,
+            lanes,
+            partial(tune, logs, open_traces(settings, gateway, stack)),
         )
         for job in (
             tenancy.follow(),
@@ -164,102 +174,19 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
         await serving.until_stopped()
 
 
-def for_mode(loaded: Loaded, mode: str) -> Loaded:
-    """Nobody balances over one machine's `up`: unless told otherwise it stops without a notice."""
-    if mode != "up" or loaded.origin_of("server.drain_notice_seconds") != "default":
-        return loaded
-    server = replace(loaded.settings.server, drain_notice_seconds=0.0)
-    return replace(loaded, settings=replace(loaded.settings, server=server))
-
-
-def checked(settings: Settings, mode: str) -> Settings:
-    """What only a start can judge."""
-    scripted = needs_loopback(settings)
-    if scripted and not is_loopback(settings.server.host):
-        raise SettingsError(
-            f"The scripted upstream ({', '.join(scripted)}) answers anybody with made-up text and is served on a loopback address "
-            f"only: set server.host to 127.0.0.1, or declare a real upstream. It is {settings.server.host!r}."
-        )
-    if mode == "serve" and settings.store.postgres is None:
-        raise SettingsError(
-            "`serve` runs one node of several and keeps nothing in files: say store.postgres, or start `holdfast up` for one machine."
-        )
-    return settings
-
-
-class Current:
-    """The settings in force."""
-
-    def __init__(self, loaded: Loaded) -> None:
-        self.loaded = loaded
-
-    def shown(self) -> SettingsShown:
-        return SettingsShown(shown(self.loaded.settings), self.loaded.origin)
-
-
-class Reload:
-    """A changed file, or SIGHUP: the new settings are checked whole and swapped; bad ones change nothing and are a finding."""
-
-    def __init__(
-        self,
-        current: Current,
-        watch: Watch,
-        mode: str,
-        tenancy: Tenancy,
-        gateway: Gateway,
-        lanes: Upstreams,
-        logs: Logs,
-    ) -> None:
-        self._current = current
-        self._watch = watch
-        self._mode = mode
-        self._tenancy = tenancy
-        self._gateway = gateway
-        self._lanes = lanes
-        self._logs = logs
-        self._rereading: asyncio.Task[None] | None = None
-
-    def now(self) -> None:
-        """What SIGHUP asks for."""
-        self._rereading = asyncio.get_running_loop().create_task(self._reread())
-
-    async def follow(self) -> None:
-        async for found in self._watch.changes():
-            await self._take(found)
-
-    async def _reread(self) -> None:
-        await self._take(await asyncio.to_thread(self._watch.reload))
-
-    async def _take(self, found: Loaded | SettingsError) -> None:
-        findings = self._gateway.findings
-        try:
-            if isinstance(found, SettingsError):
-                raise found
-            loaded = for_mode(with_demo(found), self._mode)
-            settings = checked(loaded.settings, self._mode)
-            await self._tenancy.catalogue.apply_file(settings.organisations, settings.keys, loaded.origin)
-            self._gateway.swap(await self._lanes.snapshot(settings, self._gateway.measures.attempts))
-        except SettingsError as error:
-            what = f"The changed settings were refused and the former ones go on: {error.message}"
-            findings.open(
-                "settings_refused", "settings", what=what, todo="Mend the file: it is read again when it changes."
-            )
-            LOG.error("%s", what)
-            return
-        findings.clear("settings_refused", "settings")
-        self._say_restart(restart_needed(self._current.loaded.settings, settings))
-        self._current.loaded = loaded
-        self._logs.configure(settings.logs.level, settings.logs.format, settings.logs.calls)
-        LOG.info("settings reloaded from %s", loaded.source)
-
-    def _say_restart(self, names: list[str]) -> None:
-        for name in names:
-            self._gateway.findings.open(
-                "restart_needed",
-                name,
-                what=f"{name} changed in the file; the running process keeps the former value.",
-                todo="Restart it.",
-            )
+def open_traces(settings: Settings, gateway: Gateway, stack: AsyncExitStack) -> Traces | None:
+    """Where spans go, if they are to go anywhere."""
+    endpoint = settings.traces.otlp_endpoint
+    if endpoint is None:
+        return None
+    try:
+        from holdfast.edge.server.traces import Traces
+    except ImportError as error:
+        raise SettingsError(f"traces.otlp_endpoint needs an extra: pip install 'holdfast[otlp]' ({error})") from error
+    traces = Traces(endpoint, settings.traces.sample, version=VERSION, clock=gateway.clock)
+    stack.push_async_callback(traces.close)
+    gateway.on_closed = traces.on_closed
+    return traces
 
 
 async def cancelled(task: asyncio.Task[None]) -> None:

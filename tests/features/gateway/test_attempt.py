@@ -372,3 +372,13 @@ async def test_a_stream_is_passed_on_byte_for_byte() -> None:
     assert reader.got == frames
     assert b"content-type: text/event-stream" in reader.headers
     assert (b"content-type", SSE[0][1]) in rig.calls[0].tries[0].headers
+
+
+async def test_whatever_cancels_a_call_its_client_hears_an_end() -> None:
+    rig = Rig()
+    asked = rig.ask(chat())
+    await rig.settle()
+    rig.one.sent[0].cancel()
+    reader = await asked.done()
+    assert reader.error is not None
+    assert reader.error.status == 500

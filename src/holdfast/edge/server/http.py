@@ -32,8 +32,10 @@ MAX_HEADER_LINES = 100
 MAX_PIPELINED = 8
 BODY_GRACE_SECONDS = 10.0
 LAST_WORDS_SECONDS = 2.0
-LAST_WORDS_BYTES = 4 * 1024 * 1024
+LAST_WORDS_BYTES = 64 * 1024 * 1024
 HOT_PREFIX = b"/v1/"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+MOST_PROBES = 3
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -55,6 +57,10 @@ class HotProtocol(HttpToolsProtocol):
         self.feeding = 0
         self.header_bytes = 0
         self.body_bytes = 0
+        self.sized = False
+        self.ended = False
+        self.probes = 0
+        self.unwritten = 0
         self.since = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -77,8 +83,10 @@ class HotProtocol(HttpToolsProtocol):
         self.feeding = len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.refuse(InvalidRequestError("An upgrade of the connection is not offered here."))
+            if not self.sized and not self.cycle.complete:
+                self._size_up()
+        except BodyTooLargeError as error:
+            self.refuse(error)
         except httptools.HttpParserError as error:
             cause = error.__context__
             if not isinstance(cause, HoldfastError):
@@ -90,6 +98,20 @@ class HotProtocol(HttpToolsProtocol):
                 if self.header_bytes > 2 * MAX_HEADER_BYTES:
                     self.refuse(HeadersTooLargeError(f"The headers are larger than {MAX_HEADER_BYTES} bytes."))
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. What it asked for it still gets, if it reads on; whether it does shows when something is
+        written, so a first answer that takes its time is announced. A TLS connection is over at its end, whatever is said here."""
+        self.ended = True
+        cycle = self.cycle
+        if self.scheme == "https" or self.last_words is not None:
+            return False
+        if self.in_headers or (cycle is not None and not cycle.response_complete and cycle.more_body):
+            self.refuse(InvalidRequestError("The request ended before it was whole."))
+        if self.closes_at is not None or cycle is None or cycle.response_complete:
+            return False
+        self._probe()
+        return True
+
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
@@ -97,6 +119,7 @@ class HotProtocol(HttpToolsProtocol):
         self.in_headers = True
         self.header_bytes = -self.feeding
         self.body_bytes = 0
+        self.sized = True
         self.since = self.loop.time()
 
     def on_url(self, url: bytes) -> None:
@@ -117,10 +140,12 @@ class HotProtocol(HttpToolsProtocol):
         self.in_headers = False
         self.since = self.loop.time()
         if self.parser.should_upgrade():
-            return
+            raise InvalidRequestError("An upgrade of the connection is not offered here.")
         long = self.feeding > MAX_HEADER_BYTES or self.header_bytes > 0
         if long and sum([len(name) + len(value) for name, value in self.headers]) > MAX_HEADER_BYTES:
             raise HeadersTooLargeError(f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
+        if not self.url.startswith(b"/"):
+            self.url = origin_form(self.url)
         if self.url.startswith(HOT_PREFIX):
             self._hot()
         else:
@@ -146,8 +171,7 @@ class HotProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         cycle = self.cycle
         if not isinstance(cycle, Exchange):
-            if not self.parser.should_upgrade():
-                super().on_message_complete()
+            super().on_message_complete()
             return
         cycle.complete = True
         cycle.more_body = False
@@ -195,8 +219,9 @@ class HotProtocol(HttpToolsProtocol):
             if waited > settings.headers_seconds:
                 self.refuse(RequestTimeoutError(f"The headers did not arrive within {settings.headers_seconds:g} s."))
         elif cycle is None or cycle.response_complete:
-            if waited > settings.keep_alive_seconds:
-                self.transport.close()
+            self._sweep_idle(now, waited)
+        elif self.ended:
+            self._probe()
         elif cycle.more_body and not self.pipeline and waited > BODY_GRACE_SECONDS:
             if self.body_bytes < settings.body_min_bytes_per_second * waited and not self.flow.read_paused:
                 self.refuse(RequestTimeoutError("The body arrived too slowly."))
@@ -222,11 +247,20 @@ class HotProtocol(HttpToolsProtocol):
             exchange.turn = True
             self.serving_exchange = exchange
             if self.expect_100_continue:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._size_up()
+                self.transport.write(CONTINUE)
         else:
             self.pipeline.appendleft((exchange, None))
             if len(self.pipeline) >= MAX_PIPELINED:
                 self.flow.pause_reading()
+        self.sized = False
+
+    def _size_up(self) -> None:
+        """Refuse a body that is said to be too large as soon as it is said; asked once a message that is not whole yet."""
+        self.sized = True
+        declared = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
+        if declared > self.max_body_bytes:
+            raise self._too_large()
 
     def _cold(self) -> None:
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -242,28 +276,63 @@ class HotProtocol(HttpToolsProtocol):
             return
         self.since = self.loop.time()
         if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            if isinstance(cycle, Exchange):
-                cycle.turn = True
-                self.serving_exchange = cycle
-                if cycle.complete:
-                    self.serving.start(cycle)
-            else:
-                self._start_asgi_task(cycle, app)
+            self.loop.call_soon(self._advance)
         elif self.last_words is not None:
             self._speak()
+        elif self.ended:
+            self.transport.close()
+        else:
+            self.flow.resume_reading()
+
+    def _advance(self) -> None:
+        """It is the turn of the next request. A turn of the loop for each: thousands that are refused at once neither nest
+        nor hold it."""
+        if not self.pipeline or self.transport.is_closing():
             return
+        cycle, app = self.pipeline.pop()
         if len(self.pipeline) < MAX_PIPELINED:
             self.flow.resume_reading()
+        if not isinstance(cycle, Exchange):
+            self._start_asgi_task(cycle, app)
+            return
+        cycle.turn = True
+        self.serving_exchange = cycle
+        if cycle.complete:
+            self.serving.start(cycle)
+        elif self.expect_100_continue:
+            self.transport.write(CONTINUE)
+
+    def _probe(self) -> None:
+        """Write to a client that sends no more and has no answer yet: one that has gone resets the connection, and the write
+        after that fails."""
+        exchange = self.serving_exchange
+        if exchange is not None and exchange.http11 and not exchange.begun and self.probes < MOST_PROBES:
+            self.probes += 1
+            self.transport.write(CONTINUE)
+
+    def _sweep_idle(self, now: float, waited: float) -> None:
+        """Everything was answered. A client that takes its answer slowly is not idle; one that takes nothing is cut off."""
+        unwritten = self.transport.get_write_buffer_size()
+        if unwritten and unwritten != self.unwritten:
+            self.unwritten = unwritten
+            self.since = now
+        elif waited > self.serving.settings.keep_alive_seconds:
+            if unwritten:
+                self.transport.abort()
+            else:
+                self.transport.close()
 
     def _speak(self) -> None:
         if self.transport.is_closing():
             return
         if self.last_words:
             self.transport.write(self.last_words)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.flow.resume_reading()
+        if self.ended:
+            self.transport.close()
+        else:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            self.flow.resume_reading()
         self.header_bytes = 0
         self.closes_at = self.loop.time() + LAST_WORDS_SECONDS
 
@@ -274,3 +343,12 @@ class HotProtocol(HttpToolsProtocol):
 
     def _too_large(self) -> BodyTooLargeError:
         return BodyTooLargeError(f"The body is larger than {self.max_body_bytes} bytes (server.max_body_bytes).")
+
+
+def origin_form(url: bytes) -> bytes:
+    """The path of a request line that holds a whole URL, as a proxy's client spells it."""
+    scheme, divider, rest = url.partition(b"://")
+    if not divider or scheme.lower() not in (b"http", b"https"):
+        return url
+    _, slash, path = rest.partition(b"/")
+    return slash + path if slash else b"/"

@@ -88,8 +88,6 @@ class Serving:
         except Exception:
             LOG.exception("a request failed inside", extra={"fields": {"request_id": exchange.request_id}})
             exchange.refuse(InternalError(f"Holdfast failed; the log says why under {exchange.request_id}."))
-            if not exchange.response_complete:
-                exchange.end()
 
     async def listen(self, *listeners: socket.socket) -> None:
         """Accept connections; returns once it does. From here on SIGTERM and SIGINT ask to stop."""

@@ -9,7 +9,7 @@ from holdfast.dialects.openai.request import ABSENT, ChatFields, asks_for_usage,
 from holdfast.features.gateway.model import Call, Gateway, Lane
 from holdfast.features.gateway.relay import Relay, cost_of, reply_headers, usage_of
 from holdfast.features.gateway.reservation import Reservation
-from holdfast.kernel.errors import CallerError, HoldfastError, StreamInterruptedError, UpstreamError
+from holdfast.kernel.errors import CallerError, HoldfastError, InternalError, StreamInterruptedError, UpstreamError
 from holdfast.ports.calls import CallOpened
 from holdfast.ports.upstream import Ended, Outgoing
 
@@ -137,6 +137,8 @@ def deliver(call: Call, relay: Relay) -> None:
             call.flight.land((status, headers, body))
     elif error is not None:
         raise error
+    elif call.waited_for:
+        raise InternalError("The call was cancelled though its client waits; try again.")
 
 
 def interrupted(relay: Relay, error: HoldfastError) -> str:

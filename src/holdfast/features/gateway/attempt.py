@@ -75,6 +75,7 @@ async def tried(gateway: Gateway, call: Call, held: Reservation, lane: Lane) -> 
         gateway.running.pop(call.id, None)
         if relay.ended is None and relay.exchange is not None:
             relay.exchange.cancel()
+        relay.exchange = None
     return relay
 
 

@@ -38,3 +38,4 @@ async def answer(gateway: Gateway, request: Request) -> None:
         request.reader.refuse(raised)
     finally:
         account(gateway, call, held, reading, error)
+        call.tries.clear()  # they point back at the call: let both die now, not when cycles are looked for

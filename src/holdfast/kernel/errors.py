@@ -100,11 +100,15 @@ class RequestTimeoutError(CallerError):
 
 
 class MethodNotAllowedError(CallerError):
-    """The path exists, the method does not."""
+    """The path exists, the method does not; `allow` says which do."""
 
     code = "method_not_allowed"
     status = 405
     retry = "never"
+
+    def __init__(self, message: str, *, allow: str = "") -> None:
+        super().__init__(message)
+        self.allow = allow
 
 
 class AuthenticationError(CallerError):

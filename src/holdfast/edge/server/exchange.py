@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from holdfast.dialects.openai.errors import error_body, error_event
-from holdfast.kernel.errors import HoldfastError
+from holdfast.kernel.errors import HoldfastError, MethodNotAllowedError
 
 if TYPE_CHECKING:
     from holdfast.edge.server.http import HotProtocol
@@ -178,6 +178,8 @@ def error_lines(error: HoldfastError) -> bytes:
         lines.append(b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-int(-seconds // 1), int(seconds * 1000)))
     if error.retry == "never":
         lines.append(b"x-should-retry: false\r\n")
+    if isinstance(error, MethodNotAllowedError):
+        lines.append(f"allow: {error.allow}\r\n".encode())
     if error.status == 401:
         lines.append(b"www-authenticate: Bearer\r\n")
     return b"".join(lines)

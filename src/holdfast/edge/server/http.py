@@ -238,7 +238,10 @@ class HotProtocol(HttpToolsProtocol):
 
     def _hot(self) -> None:
         parser, former = self.parser, self.cycle
-        http11 = parser.get_http_version() == "1.1"
+        version = parser.get_http_version()
+        http11 = version == "1.1"
+        if not http11 and version != "1.0":
+            raise InvalidRequestError("This is not a request as HTTP/1.1 spells one.")
         exchange = Exchange(
             self, parser.get_method(), self.url, self.headers, http11 and parser.should_keep_alive(), http11
         )

@@ -34,7 +34,8 @@ def route(gateway: Gateway, exchange: Exchange) -> Awaitable[None]:
         raise NotFoundError(f"There is no {path.decode('ascii', 'replace')[:200]} here; docs/api.md lists what is.")
     method, verb = found
     if exchange.method != method and not (method == b"GET" and exchange.method == b"HEAD"):
-        raise MethodNotAllowedError(f"{path.decode('ascii', 'replace')[:200]} takes {method.decode()} only.")
+        allow = "GET, HEAD" if method == b"GET" else method.decode()
+        raise MethodNotAllowedError(f"{path.decode('ascii', 'replace')[:200]} takes {allow} only.", allow=allow)
     return verb(gateway, exchange, named)
 
 

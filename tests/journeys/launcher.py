@@ -162,7 +162,7 @@ class Launcher:
         assert process.stdout is not None
         line = json.loads(first_line(process.stdout, process, log))
         assert line["pid"] == process.pid
-        return Running(line["url"], line["key"] or key or "", process, data, file, log, line)
+        return Running(line["url"], line.get("key") or key or "", process, data, file, log, line)
 
     def close(self) -> None:
         for process in self._started:

@@ -222,3 +222,31 @@ def test_a_torn_store_is_a_sentence(launch_up: Launcher, tmp_path: Path) -> None
     assert found.returncode == 1
     assert "Traceback" not in found.stderr
     assert len(found.stderr.splitlines()) == 1
+
+
+def test_the_simulator_is_a_command_that_scripts_can_rely_on(launch_up: Launcher, tmp_path: Path) -> None:
+    sim = launch_up(verb="sim", arguments=["--defaults", "tokens=3"])
+    assert set(sim.extra) == {"url", "pid"}
+    assert sim.chat().json()["usage"]["completion_tokens"] == 3
+    counted = sim.ask("/sim/calls").json()
+    assert set(counted) >= {"total", "by_fingerprint", "open", "prompt_tokens", "completion_tokens"}
+    assert (counted["total"], counted["completion_tokens"]) == (1, 3)
+    sim.ask("/sim/reset", method="POST")
+    assert sim.ask("/sim/calls").json()["total"] == 0
+    assert sim.stop() == 0
+    for wrong in (["--defaults", "tokns=3"], ["--schedule", "nowhere.toml"], ["--host", "0.0.0.0"]):  # noqa: S104
+        found = holdfast("sim", "--port", "0", *wrong, cwd=tmp_path)
+        assert (found.returncode, found.stdout) == (2, "")
+        assert len(found.stderr.splitlines()) == 1
+
+
+def test_the_smallest_file_of_the_settings_page_reaches_a_simulator(launch_up: Launcher) -> None:
+    sim = launch_up(verb="sim")
+    running = launch_up(
+        f'[upstreams.mock]\ndialect = "openai"\nbase_url = "{sim.url}/v1"\nkey = "none"\n\n[models.mock]\nlanes = ["mock/mock"]\n'
+    )
+    assert command(running, "check", "--config", str(running.config))[0] == 0
+    answer = running.chat(model="mock")
+    assert answer.status == 200
+    assert answer.headers["holdfast-lane"] == "mock/mock"
+    assert sim.ask("/sim/calls").json()["total"] == 1

@@ -1,5 +1,5 @@
 """The production layer for AI features: one program between an application and its models."""
 
-from holdfast.kernel.version import VERSION as __version__
+from holdfast.kernel.version import __version__
 
 __all__ = ["__version__"]

@@ -39,7 +39,7 @@ from holdfast.kernel.errors import SettingsError
 from holdfast.kernel.findings import Findings
 from holdfast.kernel.ids import make_id
 from holdfast.kernel.secret import Secret
-from holdfast.kernel.version import VERSION
+from holdfast.kernel.version import __version__
 from holdfast.lanes import Upstreams
 from holdfast.reload import Current, Mode, Reload, tune, usable
 from holdfast.settings import Settings, Watch, is_loopback, load, needs_loopback
@@ -125,7 +125,7 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
         current = Current(loaded)
         operations = Operations(
             gateway,
-            version=VERSION,
+            version=__version__,
             max_inflight=settings.server.max_inflight,
             data=engines.data,
             stale_prices=partial(stale, PriceBook({})),
@@ -133,7 +133,7 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
         )
         front = Front(
             operations,
-            create_api(ApiDeps(tenancy, current.shown, clock, VERSION)),
+            create_api(ApiDeps(tenancy, current.shown, clock, __version__)),
             guarded=not all(is_loopback(host) for host in (settings.server.host, settings.server.api_host) if host),
             api_port=listeners[-1].getsockname()[1] if len(listeners) > 1 else None,
         )
@@ -183,7 +183,7 @@ def open_traces(settings: Settings, gateway: Gateway, stack: AsyncExitStack) -> 
         from holdfast.edge.server.traces import Traces
     except ImportError as error:
         raise SettingsError(f"traces.otlp_endpoint needs an extra: pip install 'holdfast[otlp]' ({error})") from error
-    traces = Traces(endpoint, settings.traces.sample, version=VERSION, clock=gateway.clock)
+    traces = Traces(endpoint, settings.traces.sample, version=__version__, clock=gateway.clock)
     stack.push_async_callback(traces.close)
     gateway.on_closed = traces.on_closed
     return traces

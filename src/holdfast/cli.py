@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from holdfast.kernel.errors import HoldfastError, SettingsError
-from holdfast.kernel.version import VERSION
+from holdfast.kernel.version import __version__
 from holdfast.tools import keys as key_lines
 from holdfast.tools import report
 from holdfast.tools.remote import NobodyError, Remote, RemoteError
@@ -473,7 +473,7 @@ def docs(
 @cli.command()
 def version() -> None:
     """Print the version."""
-    _say(f"holdfast {VERSION}")
+    _say(f"holdfast {__version__}")
 
 
 def main() -> int:

@@ -1,3 +1,3 @@
 """The version of this release, as pyproject.toml says it too."""
 
-VERSION = "0.1.0"
+__version__ = "0.1.0"

@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
@@ -57,6 +57,14 @@ class House:
     scripted: ScriptedUpstream
     address: tuple[str, int]
     tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self.serving._server_loop
+
+    def route(self, **policy: Any) -> None:
+        """Another policy for all."""
+        self.gateway.swap(replace(self.gateway.snapshot, defaults=PolicySettings(**policy)))
 
     async def client(self, act: Callable[[socket.socket], T]) -> T:
         """A client of its own thread: `act` gets the connected socket, which is closed after it."""
@@ -268,16 +276,18 @@ def one_answer(raw: bytes) -> Answer:
 
 
 def _chunks(raw: bytes) -> tuple[bytes, bytes]:
-    body = b""
+    parts = []
+    at = 0
     while True:
-        size, divider, raw = raw.partition(b"\r\n")
-        assert divider, "the stream is cut short"
-        count = int(size, 16)
-        body += raw[:count]
-        assert raw[count : count + 2] == b"\r\n", "the stream is cut short"
-        raw = raw[count + 2 :]
+        line = raw.find(b"\r\n", at)
+        assert line > at, "the stream is cut short"
+        count = int(raw[at:line], 16)
+        at = line + 2 + count
+        parts.append(raw[line + 2 : at])
+        assert raw[at : at + 2] == b"\r\n", "the stream is cut short"
+        at += 2
         if count == 0:
-            return body, raw
+            return b"".join(parts), raw[at:]
 
 
 @contextmanager

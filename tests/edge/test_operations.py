@@ -54,11 +54,11 @@ def bench(tmp_path: Path) -> Bench:
     faults = Faults(clock)
     gateway = Gateway(
         Snapshot({}, (), PolicySettings()), cast(Any, None), faults.wrap("record", store.record), store.calls,
-        store.money, faults.wrap("rates", store.rates), clock, Findings(clock), "node",
+        store.money, faults.wrap("rates", store.rates), clock, Findings(clock), "node", max_inflight=2,
     )  # fmt: skip
     stale: list[str | None] = [None]
     operations = Operations(
-        gateway, version="0", max_inflight=2, data=tmp_path, stale_prices=lambda _: stale[0], dropped_lines=lambda: 0
+        gateway, version="0", data=tmp_path, stale_prices=lambda _: stale[0], dropped_lines=lambda: 0
     )
     server = Server()
     operations.started(server)
@@ -82,9 +82,7 @@ def test_each_reason_alone_sends_traffic_elsewhere(change: dict[str, Any], code:
 
 
 def test_it_is_not_ready_before_it_started_and_started_stays_true_while_it_drains(bench: Bench) -> None:
-    fresh = Operations(
-        bench.gateway, version="0", max_inflight=2, data=None, stale_prices=lambda _: None, dropped_lines=lambda: 0
-    )
+    fresh = Operations(bench.gateway, version="0", data=None, stale_prices=lambda _: None, dropped_lines=lambda: 0)
     assert not fresh.has_started
     assert [reason.code for reason in fresh.reasons()] == ["starting"]
     bench.server.draining = True

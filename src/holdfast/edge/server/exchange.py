@@ -96,7 +96,7 @@ class Exchange:
         if not self.gone:
             shown = body if self.method != b"HEAD" else b""
             lines = (status_line(status), self._own_lines(), headers, b"content-length: %d\r\n\r\n" % len(body), shown)
-            self._protocol.transport.write(b"".join(lines))
+            self._write(b"".join(lines))
         self._finish()
 
     def head(self, status: int, headers: bytes) -> None:
@@ -111,7 +111,8 @@ class Exchange:
         )
 
     def frames(self, frames: Sequence[bytes]) -> bool:
-        if self.gone or self.response_complete:
+        transport = self._protocol.transport
+        if self.response_complete or transport.is_closing():  # a closed one raises, and `left` may come a turn later
             return True
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         if self._chunked:
@@ -119,7 +120,7 @@ class Exchange:
         else:
             data = self._head + data
         self._head = b""
-        self._protocol.transport.write(data)
+        transport.write(data)
         return not self._protocol.writing_paused
 
     def end(self) -> None:
@@ -127,7 +128,7 @@ class Exchange:
             return
         if not self.gone:
             last = LAST_CHUNK if self._chunked else b""
-            self._protocol.transport.write(self._head + last)
+            self._write(self._head + last)
         self._finish()
 
     def refuse(self, error: HoldfastError) -> None:
@@ -151,10 +152,20 @@ class Exchange:
         if self._watcher is not None:
             self._watcher.left(self)
 
+    def silent(self) -> None:
+        """The client sends no more."""
+        if self._watcher is not None and not self.response_complete:
+            self._watcher.silent(self)
+
     def ready(self) -> None:
         """The socket takes more again."""
         if self._watcher is not None and not self.response_complete:
             self._watcher.ready(self)
+
+    def _write(self, data: bytes) -> None:
+        transport = self._protocol.transport
+        if not transport.is_closing():
+            transport.write(data)
 
     def _own_lines(self) -> bytes:
         ids = f"x-request-id: {self.request_id}\r\nholdfast-call: {self.id}\r\n".encode()

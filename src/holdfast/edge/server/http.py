@@ -69,7 +69,7 @@ class HotProtocol(HttpToolsProtocol):
             self.refuse(OverloadedError("Too many connections are open here.", retry_after_seconds=1.0))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        cycles = [self.cycle, *[cycle for cycle, _ in self.pipeline]]
+        cycles = [self.serving_exchange, self.cycle, *[cycle for cycle, _ in self.pipeline]]
         self.pipeline.clear()
         super().connection_lost(exc)
         for cycle in cycles:
@@ -109,7 +109,10 @@ class HotProtocol(HttpToolsProtocol):
             self.refuse(InvalidRequestError("The request ended before it was whole."))
         if self.closes_at is not None or cycle is None or cycle.response_complete:
             return False
-        self._probe()
+        if self.serving_exchange is not None and self.serving_exchange.begun:
+            self.serving_exchange.silent()
+        else:
+            self._probe()
         return True
 
     def on_message_begin(self) -> None:
@@ -309,7 +312,9 @@ class HotProtocol(HttpToolsProtocol):
         """Write to a client that sends no more and has no answer yet: one that has gone resets the connection, and the write
         after that fails."""
         exchange = self.serving_exchange
-        if exchange is not None and exchange.http11 and not exchange.begun and self.probes < MOST_PROBES:
+        if exchange is None or exchange.begun or not exchange.http11 or self.transport.is_closing():
+            return
+        if self.probes < MOST_PROBES:
             self.probes += 1
             self.transport.write(CONTINUE)
 

@@ -42,6 +42,11 @@ class Reader(Protocol):
 class Watcher(Protocol):
     def left(self, reader: Reader) -> None: ...
 
+    def silent(self, reader: Reader) -> None:
+        """In the middle of its stream the client closed its sending side: nearly all who do have left, and whether this one
+        has shows only when something is written."""
+        ...
+
     def ready(self, reader: Reader) -> None: ...
 
 

@@ -1,12 +1,12 @@
 """Between an upstream and a reader: what arrives is passed on by plain calls; nothing is parsed that need not be."""
 
-import asyncio
 from collections import deque
 from collections.abc import Sequence
 
 from holdfast.dialects.openai.reading import may_hold_usage, read_usage, says_something
 from holdfast.features.gateway.model import Call, Gateway, Lane
 from holdfast.features.gateway.needs import Reader
+from holdfast.kernel.drive import Signal
 from holdfast.kernel.errors import HoldfastError
 from holdfast.kernel.tokens import NO_USAGE, Usage
 from holdfast.ports.upstream import Ended, Exchange, Headers
@@ -50,7 +50,7 @@ class Relay:
         self.lane = lane
         self.number = number
         self.withholds_usage = withholds_usage
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done = Signal()
         self.sent_at = gateway.clock.monotonic()
         self.exchange: Exchange | None = None
         self.ended: Ended | None = None
@@ -71,7 +71,7 @@ class Relay:
         self.status = status
         self.headers = headers
         if self.call.stream and status == 200:
-            self.streaming = any([b"event-stream" in value for name, value in headers if name == b"content-type"])
+            self.streaming = any(b"event-stream" in value for name, value in headers if name == b"content-type")
             self.tail = deque(maxlen=TAIL_FRAMES)
 
     def frames(self, frames: Sequence[bytes]) -> None:
@@ -98,8 +98,7 @@ class Relay:
     def end(self, ended: Ended) -> None:
         self.ended = ended if self.cut_by is None else Ended("timeout", self.cut_by, ended.sent, ended.reused)
         self.ended_at = self.gateway.clock.monotonic()
-        if not self.done.done():
-            self.done.set_result(None)
+        self.done.set()
 
     def left(self, reader: Reader) -> None:
         """The client is gone: what the route says happens, and at once only under `cancel`."""
@@ -107,6 +106,10 @@ class Relay:
         if self.call.plan.policy.on_disconnect == "cancel":
             self.leave()
         self.ready(reader)  # nobody holds the upstream back any more
+
+    def silent(self, reader: Reader) -> None:
+        if self.call.plan.policy.on_disconnect == "cancel":
+            self.leave()
 
     def ready(self, reader: Reader) -> None:
         if self.exchange is not None:

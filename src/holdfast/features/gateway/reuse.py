@@ -64,6 +64,9 @@ class Follower:
     def left(self, reader: Reader) -> None:
         self._flight.waiting -= 1
 
+    def silent(self, reader: Reader) -> None:
+        pass
+
     def ready(self, reader: Reader) -> None:
         pass
 

@@ -6,7 +6,7 @@ provider's only those of `RESPONSE_HEADERS` come back, under their names towards
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from holdfast.dialects.openai.headers import REQUEST_HEADERS, response_name
 from holdfast.kernel.clock import Clock
@@ -15,6 +15,7 @@ from holdfast.kernel.secret import Secret
 from holdfast.ports.upstream import Ended, Exchange, Headers, Limits, Outgoing, Sink
 from holdfast.upstreams.address import parse_base_url
 from holdfast.upstreams.answer import HeaderNames
+from holdfast.upstreams.connection import Connection
 from holdfast.upstreams.dial import Dialler
 from holdfast.upstreams.pool import Pool
 from holdfast.upstreams.proxy import choose_proxy
@@ -73,7 +74,10 @@ class OpenAIUpstream:
         started = now = self._now()
         connection = self.pool.take(now)
         if connection is None:
-            connection = await self.pool.connect(call.limits.connect_seconds)
+            dialling: Awaitable[Connection] = self.pool.connect(call.limits.connect_seconds)
+            if asyncio.current_task() is None:  # its time limit needs a task
+                dialling = asyncio.ensure_future(dialling)
+            connection = await dialling
             now = self._now()
         body = call.body
         head = self._heads.get(call.path) or self._head(call.path)

@@ -52,7 +52,6 @@ class Exchange:
         "received",
         "request_id",
         "response_complete",
-        "task",
         "turn",
         "url",
     )
@@ -83,7 +82,6 @@ class Exchange:
         self.received = 0.0
         self.id = ""
         self.request_id = ""
-        self.task: asyncio.Task[None] | None = None
         self._watcher: Watcher | None = None
         self._head = b""
         self._chunked = True

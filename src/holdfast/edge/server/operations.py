@@ -41,7 +41,6 @@ class Operations:
         gateway: Gateway,
         *,
         version: str,
-        max_inflight: int,
         data: Path | None,
         stale_prices: Callable[[float], str | None],
         dropped_lines: Callable[[], int],
@@ -49,7 +48,6 @@ class Operations:
         """`data`: the folder to watch the free space of, None where no files are kept."""
         self.gateway = gateway
         self.version = version
-        self._max_inflight = max_inflight
         self._data = data
         self._stale_prices = stale_prices
         self._dropped_lines = dropped_lines
@@ -76,7 +74,7 @@ class Operations:
             rates=self._rates,
             lagging=self._window.lagging,
             running_calls=len(self.gateway.running),
-            max_inflight=self._max_inflight,
+            max_inflight=self.gateway.max_inflight,
         )
 
     def detail(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from holdfast.edge.server.http import HotProtocol
 from holdfast.edge.server.routes.gateway import route
 from holdfast.edge.server.settings import ServerSettings
 from holdfast.features.gateway.model import Gateway
+from holdfast.kernel.drive import Drive
 from holdfast.kernel.errors import DrainingError, HoldfastError, InternalError
 from holdfast.kernel.ids import Ids
 from holdfast.kernel.measure import Histogram
@@ -77,7 +78,7 @@ class Serving:
         except HoldfastError as error:
             exchange.refuse(error)
             return
-        exchange.task = self._server_loop.create_task(self._run(exchange, verb))
+        Drive(self._run(exchange, verb))
 
     async def _run(self, exchange: Exchange, verb: Awaitable[None]) -> None:
         """The outer loop: whatever a verb lets out becomes an answer, never a stack trace or a hang."""

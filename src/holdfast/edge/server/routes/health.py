@@ -52,8 +52,8 @@ class Front:
         await response(scope, receive, send)
 
     def _serves_api(self, scope: Scope) -> bool:
-        server = scope.get("server")
-        return self._api_port is None or (server is not None and server[1] == self._api_port)
+        server = scope.get("server")  # None: the data folder's socket
+        return self._api_port is None or server is None or server[1] == self._api_port
 
     async def _answer(self, request: Request) -> Response:
         verb = TABLE.get(request.url.path)

@@ -1,0 +1,100 @@
+"""Driven coroutines: no turn of the loop before the first line, none after the news."""
+
+import asyncio
+
+import pytest
+
+from holdfast.kernel.drive import Drive, Signal
+
+
+async def test_it_runs_at_once_and_goes_on_inside_the_signal() -> None:
+    seen: list[str] = []
+    signal = Signal()
+
+    async def work() -> None:
+        seen.append("begun")
+        await signal
+        seen.append("done")
+
+    def outside() -> None:
+        Drive(work())
+        seen.append("driven")
+        signal.set()
+        seen.append("set")
+
+    asyncio.get_running_loop().call_soon(outside)
+    await asyncio.sleep(0.01)
+    assert seen == ["begun", "driven", "done", "set"]
+
+
+async def test_a_signal_that_happened_is_not_waited_for() -> None:
+    signal = Signal()
+    signal.set()
+    await signal
+
+
+async def test_a_task_may_wait_for_a_signal_too() -> None:
+    signal = Signal()
+    asyncio.get_running_loop().call_soon(signal.set)
+    await asyncio.wait_for(signal_as_coroutine(signal), 1)
+
+
+async def signal_as_coroutine(signal: Signal) -> None:
+    await signal
+
+
+async def test_futures_tasks_and_errors_in_them_are_waited_for() -> None:
+    seen: list[object] = []
+    loop = asyncio.get_running_loop()
+
+    async def failing() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("told")
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
+        try:
+            await asyncio.ensure_future(failing())
+        except ValueError as error:
+            seen.append(str(error))
+
+    loop.call_soon(lambda: Drive(work()))
+    async with asyncio.timeout(1):
+        while not seen:
+            await asyncio.sleep(0.001)
+    assert seen == ["told"]
+
+
+async def test_what_needs_a_task_says_so_when_it_has_none() -> None:
+    seen: list[type[Exception]] = []
+
+    async def work() -> None:
+        try:
+            async with asyncio.timeout(1):
+                pass
+        except RuntimeError as error:
+            seen.append(type(error))
+
+    asyncio.get_running_loop().call_soon(lambda: Drive(work()))
+    await asyncio.sleep(0.01)
+    assert seen == [RuntimeError]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_setting_twice_resumes_once(times: int) -> None:
+    seen: list[int] = []
+    signal = Signal()
+
+    async def work() -> None:
+        await signal
+        seen.append(1)
+
+    def outside() -> None:
+        Drive(work())
+        for _ in range(times):
+            signal.set()
+
+    asyncio.get_running_loop().call_soon(outside)
+    await asyncio.sleep(0.01)
+    assert seen == [1]

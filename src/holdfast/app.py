@@ -126,7 +126,6 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
         operations = Operations(
             gateway,
             version=__version__,
-            max_inflight=settings.server.max_inflight,
             data=engines.data,
             stale_prices=partial(stale, PriceBook({})),
             dropped_lines=lambda: logs.dropped,
@@ -170,6 +169,7 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
             *GC_THRESHOLDS
         )  # a call's objects die by reference count; looking for cycles among them is wasted
         operations.started(serving)
+        LOG.info("ready", extra={"fields": {"url": at.url, "version": __version__, "node": node}})
         on_ready(at)
         await serving.until_stopped()
 

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.journeys.launcher import Launcher, Running, launching
+from tests.journeys.launcher import Launcher, Running, holdfast, launching
+from tests.servers import free_port
 
 pytestmark = pytest.mark.xdist_group("operations")
 
@@ -105,10 +106,14 @@ def test_beyond_this_machine_the_key_has_to_be_the_instances_and_a_viewers(guard
     assert running.ask("/metrics", key=viewer).status == 200
 
 
-def test_the_control_api_can_stand_on_a_port_of_its_own(launch_up: Launcher, tmp_path: Path) -> None:
-    free = launch_up(arguments=["--set", "server.api_port=0"])
-    assert free.ask("/api/whoami").status == 404
-    assert free.chat().status == 200
+def test_the_control_api_can_stand_on_a_port_of_its_own(launch_up: Launcher) -> None:
+    running = launch_up(arguments=["--set", f"server.api_port={(port := free_port())}"])
+    assert running.ask("/api/whoami").status == 404
+    assert running.chat().status == 200
+    apart = replace(running, url=f"http://127.0.0.1:{port}")
+    assert apart.ask("/api/whoami").status == 200
+    found = holdfast("keys", "list", "--data", str(running.data), cwd=running.data.parent)
+    assert found.returncode == 0, found.stderr
 
 
 def test_a_flood_of_log_readers_and_scrapes_leaves_calls_alone(demo: Running) -> None:

@@ -52,8 +52,8 @@ class Front:
         await response(scope, receive, send)
 
     def _serves_api(self, scope: Scope) -> bool:
-        server = scope.get("server")  # None: the data folder's socket
-        return self._api_port is None or server is None or server[1] == self._api_port
+        _, port = scope.get("server") or ("", None)  # the data folder's socket has no port
+        return self._api_port is None or port in (None, self._api_port)
 
     async def _answer(self, request: Request) -> Response:
         verb = TABLE.get(request.url.path)

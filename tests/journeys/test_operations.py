@@ -73,7 +73,7 @@ def test_metrics_parse_and_count_what_happened(demo: Running) -> None:
     assert value("gen_ai_client_operation_duration_seconds_count", gen_ai_operation_name="chat") >= 1
     for stage in ("identify", "reuse", "admit", "attempt", "check"):
         assert value("holdfast_stage_seconds_count", stage=stage, model="scripted") >= 1
-    assert value("holdfast_loop_lag_seconds_count") > 0
+    assert demo.when(lambda: value("holdfast_loop_lag_seconds_count") > 0)
     assert value("process_resident_memory_bytes") > 10_000_000
     assert value("process_open_fds") > 5
     assert value("holdfast_ready") == 1

@@ -20,7 +20,9 @@ class Finding:
 class Findings:
     """At most `limit` open findings; a finding is open from `open` to `clear` and keeps its first moment."""
 
-    def __init__(self, clock: Clock, limit: int = 500, on_change: Callable[[Finding, bool], None] | None = None) -> None:
+    def __init__(
+        self, clock: Clock, limit: int = 500, on_change: Callable[[Finding, bool], None] | None = None
+    ) -> None:
         self._clock = clock
         self._limit = limit
         self._on_change = on_change

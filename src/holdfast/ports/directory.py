@@ -93,6 +93,8 @@ class Directory(Protocol):
         """0: everything. Cheap when nothing changed."""
         ...
 
-    async def audit(self, *, limit: int = 100, before: tuple[float, str] | None = None, subject: str | None = None) -> Sequence[Audited]:
+    async def audit(
+        self, *, limit: int = 100, before: tuple[float, str] | None = None, subject: str | None = None
+    ) -> Sequence[Audited]:
         """Newest first."""
         ...

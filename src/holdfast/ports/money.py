@@ -67,7 +67,9 @@ class Difference:
 
 
 class Money(Protocol):
-    async def reserve(self, call_id: str, amount_nanodollars: int, balances: Sequence[Balance]) -> tuple[Held, ...] | Refused:
+    async def reserve(
+        self, call_id: str, amount_nanodollars: int, balances: Sequence[Balance]
+    ) -> tuple[Held, ...] | Refused:
         """All balances after the reservation, in order, or the one that refused."""
         ...
 

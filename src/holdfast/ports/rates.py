@@ -38,7 +38,9 @@ class Short:
 
 
 class Rates(Protocol):
-    async def reserve(self, limits: tuple[Limit, ...], amounts: Sequence[int], holder: str, expires_seconds: float) -> Short | None:
+    async def reserve(
+        self, limits: tuple[Limit, ...], amounts: Sequence[int], holder: str, expires_seconds: float
+    ) -> Short | None:
         """`amounts[i]` from `limits[i]`; None: all taken."""
         ...
 

@@ -36,7 +36,9 @@ class Outgoing:
 
     __slots__ = ("body", "call_id", "headers", "limits", "model", "path", "stream")
 
-    def __init__(self, path: str, model: str, body: bytes, headers: Headers, stream: bool, limits: Limits, call_id: str) -> None:
+    def __init__(
+        self, path: str, model: str, body: bytes, headers: Headers, stream: bool, limits: Limits, call_id: str
+    ) -> None:
         self.path = path
         self.model = model
         self.body = body
@@ -55,7 +57,9 @@ class Ended:
 
     __slots__ = ("error", "outcome", "reused", "sent")
 
-    def __init__(self, outcome: Outcome, error: HoldfastError | None = None, sent: bool = True, reused: bool = False) -> None:
+    def __init__(
+        self, outcome: Outcome, error: HoldfastError | None = None, sent: bool = True, reused: bool = False
+    ) -> None:
         self.outcome = outcome
         self.error = error
         self.sent = sent

@@ -113,10 +113,7 @@ class Exchange:
         if self.response_complete or transport.is_closing():  # a closed one raises, and `left` may come a turn later
             return True
         data = frames[0] if len(frames) == 1 else b"".join(frames)
-        if self._chunked:
-            data = b"%b%x\r\n%b\r\n" % (self._head, len(data), data)
-        else:
-            data = self._head + data
+        data = b"%b%x\r\n%b\r\n" % (self._head, len(data), data) if self._chunked else self._head + data
         self._head = b""
         transport.write(data)
         return not self._protocol.writing_paused

@@ -225,9 +225,13 @@ class HotProtocol(HttpToolsProtocol):
             self._sweep_idle(now, waited)
         elif self.ended:
             self._probe()
-        elif cycle.more_body and not self.pipeline and waited > BODY_GRACE_SECONDS:
-            if self.body_bytes < settings.body_min_bytes_per_second * waited and not self.flow.read_paused:
-                self.refuse(RequestTimeoutError("The body arrived too slowly."))
+        elif self._body_is_slow(waited):
+            self.refuse(RequestTimeoutError("The body arrived too slowly."))
+
+    def _body_is_slow(self, waited: float) -> bool:
+        if not self.cycle.more_body or self.pipeline or self.flow.read_paused or waited <= BODY_GRACE_SECONDS:
+            return False
+        return self.body_bytes < self.serving.settings.body_min_bytes_per_second * waited
 
     def pause_writing(self) -> None:
         self.writing_paused = True

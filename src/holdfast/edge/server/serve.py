@@ -130,7 +130,7 @@ class Serving:
             connection.shutdown()
         ends = monotonic() + self.settings.grace_seconds
         while self.gateway.running and monotonic() < ends and not self._hurried.is_set():
-            await asyncio.sleep(0.02)
+            await self._wait(0.02)
         for relay in list(self.gateway.running.values()):
             relay.cut(DrainingError("This process stops; ask again."))
         await asyncio.sleep(0)

@@ -59,15 +59,12 @@ def closing(
     flight = call.served_from
     first_token = relay.first_at - call.request.received if relay is not None and relay.first_at is not None else None
     status, code = outcome(call, relay, error)
-    if error is not None:
-        http_status = error.status
-    else:
-        http_status = relay.status if relay is not None else 200
+    answered = relay.status if relay is not None else 200
     return CallClosed(  # by place, in the port's order: by name it takes five times as long
         call.id,
         gateway.clock.now(),
         status,
-        http_status,
+        error.status if error is not None else answered,
         relay.lane.name if relay is not None else call.plan.model.lanes[0].name,
         code,
         reading.finish_reason,

@@ -33,7 +33,8 @@ class PolicySettings:
 
     budget_mode: str = setting(
         "expected",
-        help="`strict` reserves the most a call can cost and never passes a limit; `expected` reserves what such calls usually cost and carries debt.",
+        help="`strict` reserves the most a call can cost and never passes a limit; `expected` reserves what such calls "
+        "usually cost and carries debt.",
         check=one_of("expected", "strict"),
     )
     on_disconnect: str = setting(
@@ -57,7 +58,8 @@ class PolicySettings:
     job_seconds: float = setting(900.0, help="Limit for the whole call, all attempts together.", check=at_least(0.001))
     on_unknown: str | None = setting(
         None,
-        help="When an attempt may have been billed though nothing came back: `retry` elsewhere or `fail`; unset: `fail` under a strict budget, else `retry`.",
+        help="When an attempt may have been billed though nothing came back: `retry` elsewhere or `fail`; unset: `fail` "
+        "under a strict budget, else `retry`.",
         check=one_of("retry", "fail"),
     )
     max_attempts: int = setting(3, help="Attempts a call may make, each on another lane.", check=at_least(1))

@@ -35,8 +35,8 @@ class ChatFields(msgspec.Struct):
     user: Annotated[str, msgspec.Meta(max_length=512)] | Absent | None = ABSENT
 
     def most_output_tokens(self) -> int | None:
-        """What the client allows for all choices together."""
-        most = self.max_completion_tokens or self.max_tokens
+        """What the client allows for all choices together; of two maxima the larger, for a server may know one of them only."""
+        most = max(self.max_completion_tokens or 0, self.max_tokens or 0)
         return most * (self.n or 1) if most else None
 
 

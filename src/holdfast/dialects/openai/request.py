@@ -48,18 +48,30 @@ class EmbeddingFields(msgspec.Struct):
     user: Annotated[str, msgspec.Meta(max_length=512)] | Absent | None = ABSENT
 
 
+class _CountedFields(msgspec.Struct):
+    """The fields that become input tokens."""
+
+    messages: msgspec.Raw | Absent = ABSENT
+    input: msgspec.Raw | Absent = ABSENT
+    tools: msgspec.Raw | Absent = ABSENT
+    functions: msgspec.Raw | Absent = ABSENT
+    response_format: msgspec.Raw | Absent = ABSENT
+    prediction: msgspec.Raw | Absent = ABSENT
+
+
 Fields = ChatFields | EmbeddingFields
 Kind = Literal["chat", "embeddings"]
 
 _CHAT = msgspec.json.Decoder(ChatFields)
 _EMBEDDINGS = msgspec.json.Decoder(EmbeddingFields)
+_COUNTED = msgspec.json.Decoder(_CountedFields)
 _READ = {
     struct: tuple(
         (name, b'"%b"' % name.encode(), re.compile(rb'"%b"\s*:' % name.encode())) for name in struct.__struct_fields__
     )
-    for struct in (ChatFields, EmbeddingFields)
+    for struct in (ChatFields, EmbeddingFields, _CountedFields)
 }
-_ESCAPED_LETTER = re.compile(rb"\\u00[2-7]", re.IGNORECASE)
+_ESCAPED_LETTER = re.compile(rb"\\u00(?:5f|6[1-9a-f]|7[0-9a])", re.IGNORECASE)  # of those our names are made of
 IMAGE_TOKENS = 3_000
 OPENING_BRACKET = ord("[")
 SHORT = 64
@@ -86,7 +98,7 @@ def read(kind: Kind, body: bytes) -> Fields:
     return fields
 
 
-def is_plain(fields: Fields, body: bytes) -> bool:
+def is_plain(fields: Fields | _CountedFields, body: bytes) -> bool:
     """Whether every field we read is there once at most and spelt without escapes, anywhere in the body."""
     for name, literal, key in _READ[type(fields)]:
         if getattr(fields, name) is not ABSENT and body.count(literal) != 1 and len(key.findall(body)) != 1:
@@ -143,12 +155,16 @@ def options_with_usage(fields: ChatFields) -> dict[str, msgspec.Raw]:
 
 
 def most_input_tokens(body: bytes) -> int:
-    """An upper bound for the input tokens of a request: no tokenizer makes more tokens than there are bytes of text; a few
-    more for every object and text cover roles and separators, tool definitions count as they are spelt, images as the
-    largest in use."""
-    decoded = msgspec.json.decode(body)
-    total = 0
-    stack = [decoded.get("messages"), decoded.get("input")]
+    """An upper bound for the input tokens of a request that `read` took: no tokenizer makes more tokens than there are bytes of
+    text; a few more for every object and text cover roles and separators, tool definitions count as they are spelt, images
+    as the largest in use. Where a reader could take another member of a name than this one does, the whole body counts."""
+    asked = _COUNTED.decode(body)
+    if not is_plain(asked, body):
+        return len(body)
+    total = sum(
+        [len(memoryview(raw)) for raw in (asked.tools, asked.functions, asked.response_format, asked.prediction) if raw]
+    )
+    stack = [_decoded(asked.messages), _decoded(asked.input)]
     while stack:
         value = stack.pop()
         if isinstance(value, str):
@@ -157,16 +173,23 @@ def most_input_tokens(body: bytes) -> int:
             total += 8
             if "image_url" in value:
                 total += IMAGE_TOKENS
-            else:
-                stack.extend(value.values())
+                value = {name: each for name, each in value.items() if name != "image_url"}
+            stack.extend(value.values())
         elif isinstance(value, list):
             stack.extend(value)
         elif value is not None:
             total += 1
-    for name in ("tools", "functions", "response_format", "tool_choice", "function_call"):
-        if name in decoded:
-            total += len(msgspec.json.encode(decoded[name]))
     return total
+
+
+def _decoded(raw: msgspec.Raw | Absent) -> Any:
+    """What a part of the body says; of a number only that it is one, since other readers take larger ones than this."""
+    if raw is ABSENT:
+        return None
+    try:
+        return json.loads(bytes(raw), parse_int=len, parse_float=len)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"The body is not valid JSON: {error}. Send one JSON object.") from None
 
 
 def _spliced(body: bytes, name: str, value: bytes, present: bool) -> bytes:

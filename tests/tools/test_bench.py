@@ -168,11 +168,12 @@ def test_the_gateways_settings_are_taken_by_the_product_with_everything_on(tmp_p
 
 @pytest.mark.engines
 def test_real_servers_are_started_and_ended() -> None:
+    before = set(family((os.getpid(),)))
     with Children() as children:
         servers = start_servers(children, None, "redis://given")
         assert servers.redis == "redis://given"
         redis = start_servers(children, servers.postgres, None).redis
-        started = [pid for pid in family((os.getpid(),)) if pid != os.getpid()]
+        started = set(family((os.getpid(),))) - before
         assert re.fullmatch(r"postgresql://postgres:\w+@127\.0\.0\.1:\d+/postgres", servers.postgres)
         assert re.fullmatch(r"redis://:\w+@127\.0\.0\.1:\d+/0", redis)
         assert sum("postgres" in command(pid) for pid in started) > 1

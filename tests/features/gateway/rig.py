@@ -348,8 +348,8 @@ class Rig:
         self.use(self.lane(self.one))
 
     def lane(self, upstream: PlayedUpstream, price: PriceSettings | None = PRICE, **more: Any) -> Lane:
-        book = PriceBook({"gpt-real": price} if price is not None else {})
         model = more.pop("model", "gpt-real")
+        book = PriceBook({model: price} if price is not None else {})
         return Lane(f"{upstream.name}/{model}", upstream, model, book.price_of(upstream.name, model), **more)
 
     def use(self, *lanes: Lane, routes: tuple[Route, ...] = (), **policy: Any) -> None:

@@ -103,7 +103,7 @@ async def test_an_upstreams_error_is_everybodys() -> None:
     for asked in (first, second):
         reader = await asked.done()
         assert (reader.status, reader.body) == (400, body)
-        assert rig.ledger.closed[asked.id].status == "error"
+        assert (rig.ledger.closed[asked.id].status, rig.ledger.closed[asked.id].http_status) == ("error", 400)
 
 
 async def test_a_failure_is_everybodys() -> None:

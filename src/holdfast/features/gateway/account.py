@@ -8,6 +8,7 @@ from holdfast.features.gateway.attempt import opened_row
 from holdfast.features.gateway.model import STAGES, Call, Gateway
 from holdfast.features.gateway.relay import Relay, cost_of, usage_of
 from holdfast.features.gateway.reservation import Reservation
+from holdfast.features.gateway.reuse import Flight
 from holdfast.kernel.errors import HoldfastError, InternalError
 from holdfast.kernel.measure import SECONDS_BOUNDS
 from holdfast.kernel.tokens import NO_USAGE, Usage
@@ -59,12 +60,11 @@ def closing(
     flight = call.served_from
     first_token = relay.first_at - call.request.received if relay is not None and relay.first_at is not None else None
     status, code = outcome(call, relay, error)
-    answered = relay.status if relay is not None else 200
     return CallClosed(  # by place, in the port's order: by name it takes five times as long
         call.id,
         gateway.clock.now(),
         status,
-        error.status if error is not None else answered,
+        error.status if error is not None else answered_status(relay, flight),
         relay.lane.name if relay is not None else call.plan.model.lanes[0].name,
         code,
         reading.finish_reason,
@@ -82,6 +82,13 @@ def closing(
     )
 
 
+def answered_status(relay: Relay | None, flight: Flight | None) -> int:
+    """What the client saw where no error of ours ended the call; an answer that was shared has its leader's."""
+    if relay is not None:
+        return relay.status
+    return flight.answer[0] if flight is not None and isinstance(flight.answer, tuple) else InternalError.status
+
+
 def outcome(call: Call, relay: Relay | None, error: HoldfastError | None) -> tuple[CallStatus, str | None]:
     """The end's name, and the code of what went wrong."""
     if relay is None:
@@ -92,7 +99,7 @@ def outcome(call: Call, relay: Relay | None, error: HoldfastError | None) -> tup
     if ended is None:
         return "lost", InternalError.code
     if ended.outcome == "complete":
-        return ("complete", None) if relay.status < 400 else ("error", "upstream_status")
+        return ("complete", None) if relay.status < 300 else ("error", "upstream_status")
     if ended.outcome == "cancelled":
         return "cancelled", None
     code = ended.error.code if ended.error is not None else None

@@ -21,4 +21,5 @@ def check(call: Call) -> Reading | None:
 
 
 def answered(relay: Relay) -> bool:
-    return relay.ended is not None and relay.status == 200 and (relay.forwarded or bool(relay.body))
+    ended = relay.ended
+    return ended is not None and relay.status == 200 and (relay.forwarded or ended.outcome == "complete")

@@ -157,7 +157,7 @@ def usage_of(call: Call, relay: Relay) -> Usage:
     if relay.usage is not None:
         return relay.usage
     ended = relay.ended
-    if relay.status >= 400 or (ended is not None and not ended.sent):
+    if relay.status >= 300 or (ended is not None and not ended.sent):
         return NO_USAGE
     if relay.streaming:
         output = relay.seen

@@ -63,8 +63,12 @@ class _Slots:
         return self.capacity - self.taken
 
     def take(self, amount: int, holder: str, expires_at: float) -> None:
-        held, until = self.holders.get(holder, (0, expires_at))
-        self.holders[holder] = (held + amount, max(until, expires_at))
+        holders = self.holders
+        if holder in holders:
+            held, until = holders[holder]
+            holders[holder] = (held + amount, max(until, expires_at))
+        else:
+            holders[holder] = (amount, expires_at)
         self.taken += amount
         self.next_expiry = min(self.next_expiry, expires_at)
 
@@ -114,12 +118,15 @@ class EmbeddedRates:
             if level + _GRAIN < amounts[place]:
                 return self._shortest(limits, amounts, now)
         for place, slots in group.slots:
-            if slots.left(now) < amounts[place]:
+            if now >= slots.next_expiry:
+                slots.left(now)
+            if slots.capacity - slots.taken < amounts[place]:
                 return self._shortest(limits, amounts, now)
         for place, bucket in group.buckets:
             bucket.level -= amounts[place]
+        expires_at = now + expires_seconds
         for place, slots in group.slots:
-            slots.take(amounts[place], holder, now + expires_seconds)
+            slots.take(amounts[place], holder, expires_at)
         return None
 
     def settle(self, limits: tuple[Limit, ...], reserved: Sequence[int], actual: Sequence[int], holder: str) -> None:

@@ -292,6 +292,7 @@ class Keys:
         self.limits: list[tuple[str, LimitSettings]] = []
         self.budgets: list[Balance] = []
         self.seen: list[Held] = []
+        self.unfit: list[Refused] = []
 
     def authenticate(self, secret: str | None) -> Principal:
         if secret not in self.known:
@@ -306,6 +307,9 @@ class Keys:
 
     def noticed(self, balances: Sequence[Balance], held: Sequence[Held]) -> None:
         self.seen.extend(held)
+
+    def refused(self, refused: Refused) -> None:
+        self.unfit.append(refused)
 
     def limit(self, scope: str = "team:acme/search", **limits: Any) -> None:
         self.limits.append((scope, LimitSettings(**limits)))

@@ -6,7 +6,7 @@ from typing import Protocol
 from holdfast.kernel.errors import HoldfastError
 from holdfast.kernel.tenant import Principal
 from holdfast.kernel.tokens import Usage
-from holdfast.ports.money import Balance, Held
+from holdfast.ports.money import Balance, Held, Refused
 
 
 class Reader(Protocol):
@@ -83,6 +83,10 @@ class Tenancy(Protocol):
 
     def noticed(self, balances: Sequence[Balance], held: Sequence[Held]) -> None:
         """What a reservation found: passing a soft threshold is a finding."""
+        ...
+
+    def refused(self, refused: Refused) -> None:
+        """A call did not fit into this budget: so is that."""
         ...
 
 

@@ -91,7 +91,8 @@ class Reservation:
         nanodollars = cost_ahead(plan, lane, call.input_tokens, call.output_tokens)
         held = await self._gateway.money.reserve(call.id, nanodollars, balances)
         if isinstance(held, Refused):
-            raise budget_refusal(held)
+            self._gateway.tenancy.refused(held)
+            raise budget_refusal(held, nanodollars)
         self.balances = balances
         self.nanodollars = nanodollars
         self._gateway.tenancy.noticed(balances, held)
@@ -104,7 +105,7 @@ class Reservation:
             return
         held = await self._gateway.money.reserve(call.id, lacking, self.balances)
         if isinstance(held, Refused):
-            raise budget_refusal(held)
+            raise budget_refusal(held, lacking)
         self.nanodollars += lacking
 
     async def _reserve(self, wanted: LimitSet) -> tuple[int, ...]:
@@ -157,9 +158,13 @@ def rate_refusal(short: Short) -> HoldfastError:
     )
 
 
-def budget_refusal(refused: Refused) -> BudgetExceededError:
+def budget_refusal(refused: Refused, nanodollars: int) -> BudgetExceededError:
     balance, held = refused.balance, refused.held
+    limit, spent, reserved, wanted = map(
+        usd_from_nanodollars,
+        (balance.limit_nanodollars, held.spent_nanodollars, held.reserved_nanodollars, nanodollars),
+    )
     return BudgetExceededError(
-        f"The budget of {balance.scope} for {balance.period} is used up: ${usd_from_nanodollars(held.spent_nanodollars)} spent and "
-        f"${usd_from_nanodollars(held.reserved_nanodollars)} reserved of ${usd_from_nanodollars(balance.limit_nanodollars)}."
+        f"The budget of {balance.scope} for {balance.period} has too little left for this call: ${spent} spent and "
+        f"${reserved} reserved of ${limit}, and the call may cost ${wanted}."
     )

@@ -102,8 +102,10 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
         lanes = Upstreams(clock, options.environ)
         stack.push_async_callback(lanes.close)
         measures = Measures()
+        made = lanes.made_of(settings, measures.attempts)
+        await lanes.use(made)
         gateway = Gateway(
-            snapshot=await lanes.snapshot(settings, measures.attempts),
+            snapshot=made.snapshot,
             measures=measures,
             tenancy=tenancy,
             record=engines.record,
@@ -115,12 +117,9 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
             node=node,
             max_inflight=settings.server.max_inflight,
         )
-        alone = (
-            settings.store.postgres is None
-        )  # with files every open call is a dead process's: this one holds the lock
-        await close_abandoned(
-            gateway, clock.now() - (0 if alone else longest_job_seconds(gateway) + JOB_MARGIN_SECONDS)
-        )
+        alone = settings.store.postgres is None  # every open call is a dead process's: this one holds the lock
+        margin_seconds = 0 if alone else longest_job_seconds(gateway) + JOB_MARGIN_SECONDS
+        await close_abandoned(gateway, clock.now() - margin_seconds)
 
         current = Current(loaded)
         operations = Operations(
@@ -144,7 +143,7 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
             tenancy,
             gateway,
             lanes,
-            partial(tune, logs, open_traces(settings, gateway, stack)),
+            partial(tune, logs, open_traces(settings, gateway, stack), gateway, serving),
         )
         for job in (
             tenancy.follow(),

@@ -4,7 +4,7 @@ chooses from."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from holdfast.features.gateway.model import Counted, Lane, LimitSet, Model, Route, Snapshot
 from holdfast.features.gateway.prices import PriceBook
@@ -33,6 +33,14 @@ def with_demo(loaded: Loaded) -> Loaded:
     return replace(loaded, settings=demo)
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A snapshot for the gateway, and the provider accounts its lanes stand on."""
+
+    snapshot: Snapshot
+    upstreams: Mapping[str, tuple[UpstreamSettings, Upstream]]
+
+
 class Upstreams:
     """The provider accounts in use. A reload keeps those whose settings stayed, so that no connection, count or wait is lost;
     one that left the settings takes no new calls and closes when its last one ends."""
@@ -40,10 +48,10 @@ class Upstreams:
     def __init__(self, clock: Clock, environ: Mapping[str, str]) -> None:
         self._clock = clock
         self._environ = environ
-        self._open: dict[str, tuple[UpstreamSettings, Upstream]] = {}
+        self._open: Mapping[str, tuple[UpstreamSettings, Upstream]] = {}
 
-    async def snapshot(self, settings: Settings, attempts: Counters) -> Snapshot:
-        """Everything the settings say to the gateway; what they no longer name is closed."""
+    def made_of(self, settings: Settings, attempts: Counters) -> Made:
+        """What the settings say to the gateway. SettingsError where it cannot work; nothing changes before `use`."""
         prices = PriceBook(settings.prices)
         wanted = {name: self._one(name, said) for name, said in settings.upstreams.items()}
         models = {
@@ -57,11 +65,14 @@ class Upstreams:
         routes = [
             Route(name, said, said.path, said.model, said.key, said.header) for name, said in settings.routes.items()
         ]
-        former, self._open = self._open, wanted
+        return Made(Snapshot(models, tuple(routes), settings.defaults), wanted)
+
+    async def use(self, made: Made) -> None:
+        """These are the upstreams from now on; what they no longer name is closed."""
+        former, self._open = self._open, made.upstreams
         for name, (_, upstream) in former.items():
-            if name not in wanted or wanted[name][1] is not upstream:
+            if name not in made.upstreams or made.upstreams[name][1] is not upstream:
                 await upstream.close()
-        return Snapshot(models, tuple(routes), settings.defaults)
 
     async def close(self) -> None:
         for _, upstream in self._open.values():

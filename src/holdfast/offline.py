@@ -26,8 +26,9 @@ async def probe_lanes(loaded: Loaded, environ: Mapping[str, str]) -> list[tuple[
     """Model, lane, and the sentence that names the hop that failed; each upstream is reached once."""
     upstreams = Upstreams(SystemClock(), environ)
     try:
-        snapshot = await upstreams.snapshot(with_demo(loaded).settings, Counters(("lane", "status", "code")))
-        lanes = [(model.name, lane) for model in snapshot.models.values() for lane in model.lanes]
+        made = upstreams.made_of(with_demo(loaded).settings, Counters(("lane", "status", "code")))
+        await upstreams.use(made)
+        lanes = [(model.name, lane) for model in made.snapshot.models.values() for lane in model.lanes]
         asked = {lane.upstream.name: lane.upstream for _, lane in lanes}
         said = dict(zip(asked, await asyncio.gather(*[_probed(each) for each in asked.values()]), strict=True))
     finally:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from holdfast.edge.server.control import SettingsShown
 from holdfast.edge.server.logs import Logs
+from holdfast.edge.server.serve import Serving
 from holdfast.features.gateway.model import Gateway
 from holdfast.features.tenancy.tenancy import Tenancy
 from holdfast.kernel.errors import SettingsError
@@ -52,8 +53,10 @@ def check(settings: Settings, mode: Mode) -> None:
         )
 
 
-def tune(logs: Logs, traces: Traces | None, settings: Settings) -> None:
-    """What a reload changes outside the gateway."""
+def tune(logs: Logs, traces: Traces | None, gateway: Gateway, serving: Serving, settings: Settings) -> None:
+    """What a reload changes beside keys and lanes."""
+    serving.settings = settings.server
+    gateway.max_inflight = settings.server.max_inflight
     logs.configure(settings.logs.level, settings.logs.format, settings.logs.calls)
     if traces is not None:
         traces.sample = settings.traces.sample
@@ -83,24 +86,31 @@ class Reload:
         tune: Callable[[Settings], None],
     ) -> None:
         self._current = current
+        self._started = current.loaded.settings
+        self._turn = asyncio.Lock()
         self._watch = watch
         self._mode = mode
         self._tenancy = tenancy
         self._gateway = gateway
         self._lanes = lanes
         self._tune = tune
-        self._rereading: asyncio.Task[None] | None = None
+        self._rereading: set[asyncio.Task[None]] = set()
 
     def now(self) -> None:
-        """What SIGHUP asks for."""
-        self._rereading = asyncio.get_running_loop().create_task(self._reread())
+        """What SIGHUP asks for. One that waits for its turn has not read yet and stands for those that come meanwhile."""
+        if len(self._rereading) < 2:
+            task = asyncio.get_running_loop().create_task(self._reread())
+            self._rereading.add(task)
+            task.add_done_callback(self._rereading.discard)
 
     async def follow(self) -> None:
         async for found in self._watch.changes():
-            await self._take(found)
+            async with self._turn:
+                await self._take(found)
 
     async def _reread(self) -> None:
-        await self._take(await asyncio.to_thread(self._watch.reload))
+        async with self._turn:
+            await self._take(await asyncio.to_thread(self._watch.reload))
 
     async def _take(self, found: Loaded | SettingsError) -> None:
         findings = self._gateway.findings
@@ -109,8 +119,8 @@ class Reload:
                 raise found
             loaded = usable(found, self._mode)
             settings = loaded.settings
+            made = self._lanes.made_of(settings, self._gateway.measures.attempts)
             await self._tenancy.catalogue.apply_file(settings.organisations, settings.keys, loaded.origin)
-            self._gateway.swap(await self._lanes.snapshot(settings, self._gateway.measures.attempts))
         except SettingsError as error:
             what = f"The changed settings were refused and the former ones go on: {error.message}"
             findings.open(
@@ -118,14 +128,21 @@ class Reload:
             )
             LOG.error("%s", what)
             return
+        self._gateway.swap(made.snapshot)
+        await self._lanes.use(made)
         findings.clear("settings_refused", "settings")
-        self._say_restart(restart_needed(self._current.loaded.settings, settings))
+        self._say_restart(settings)
         self._current.loaded = loaded
         self._tune(settings)
         LOG.info("settings reloaded from %s", loaded.source)
 
-    def _say_restart(self, names: list[str]) -> None:
-        for name in names:
+    def _say_restart(self, settings: Settings) -> None:
+        """What differs from what this process started with; what was put back needs nobody any more."""
+        before = restart_needed(self._started, self._current.loaded.settings)
+        wanted = restart_needed(self._started, settings)
+        for name in set(before) - set(wanted):
+            self._gateway.findings.clear("restart_needed", name)
+        for name in wanted:
             self._gateway.findings.open(
                 "restart_needed",
                 name,

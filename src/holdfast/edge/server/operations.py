@@ -137,7 +137,7 @@ class Operations:
         )  # fmt: skip
         self._judge(
             "rates_unavailable", "rates", self._rates, severity="error",
-            todo="Bring Redis back; until then limits hold per process.",
+            todo="Bring Redis back; until then calls that a limit applies to are refused with 503.",
         )  # fmt: skip
         record = gateway.record
         behind = record.backlog_bytes >= BACKLOG_BYTES or record.backlog_seconds >= BACKLOG_SECONDS

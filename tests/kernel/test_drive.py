@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from holdfast.kernel.drive import Drive, Signal
+from holdfast.kernel.drive import Drive, Signal, Turns
 
 
 async def test_it_runs_at_once_and_goes_on_inside_the_signal() -> None:
@@ -96,3 +96,52 @@ async def test_setting_twice_resumes_once(times: int) -> None:
     asyncio.get_running_loop().call_soon(outside)
     await asyncio.sleep(0.01)
     assert seen == [1]
+
+
+async def test_few_calls_do_not_wait_for_one_another_and_many_pass_a_stage_together() -> None:
+    under_way: list[int] = []
+    turns = Turns(under_way, few=2)
+    seen: list[str] = []
+
+    async def work(name: str) -> None:
+        seen.append(name + "1")
+        await turns
+        seen.append(name + "2")
+
+    def start(names: str) -> None:
+        for name in names:
+            turns.take(lambda name=name: Drive(work(name)))  # type: ignore[misc]
+
+    loop = asyncio.get_running_loop()
+    loop.call_soon(start, "ab")
+    await asyncio.sleep(0.01)
+    assert seen == ["a1", "a2", "b1", "b2"]
+    seen.clear()
+    under_way.extend(range(3))
+    loop.call_soon(start, "abc")
+    await asyncio.sleep(0.01)
+    assert seen == ["a1", "b1", "c1", "a2", "b2", "c2"]
+
+
+async def test_one_that_raises_takes_nobodys_turn_away() -> None:
+    turns = Turns([1, 2, 3], few=2)
+    seen: list[str] = []
+    told: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+    def failing() -> None:
+        raise ValueError("one")
+
+    for act in (lambda: seen.append("a"), failing, lambda: seen.append("b")):
+        turns.take(act)
+    await asyncio.sleep(0.01)
+    loop.set_exception_handler(None)
+    assert seen == ["a", "b"]
+    assert [str(error) for error in told] == ["one"]
+
+
+async def test_a_task_may_take_a_turn_too() -> None:
+    turns = Turns([1, 2, 3], few=2)
+    async with asyncio.timeout(1):
+        await turns

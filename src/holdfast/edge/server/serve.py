@@ -78,7 +78,7 @@ class Serving:
         except HoldfastError as error:
             exchange.refuse(error)
             return
-        Drive(self._run(exchange, verb))
+        self.gateway.turns.take(partial(Drive, self._run(exchange, verb)))
 
     async def _run(self, exchange: Exchange, verb: Awaitable[None]) -> None:
         """The outer loop: whatever a verb lets out becomes an answer, never a stack trace or a hang."""

@@ -11,6 +11,7 @@ from holdfast.dialects.openai.request import Fields, Kind
 from holdfast.features.gateway.needs import Price, Reader, Tenancy
 from holdfast.features.gateway.settings import PolicySettings
 from holdfast.kernel.clock import Clock
+from holdfast.kernel.drive import Turns
 from holdfast.kernel.findings import Findings
 from holdfast.kernel.measure import Cell, Counters, Histogram, Histograms
 from holdfast.kernel.tenant import Principal
@@ -270,6 +271,10 @@ class Gateway:
     on_closed: Callable[[Call, CallClosed], None] | None = None
     refused_second: int = 0
     refused_rows: int = 0
+    turns: Turns = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(self.running)
 
     def swap(self, snapshot: Snapshot) -> None:
         """From now on new calls see this; running calls keep what they began with."""

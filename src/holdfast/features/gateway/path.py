@@ -13,7 +13,8 @@ from holdfast.kernel.errors import HoldfastError
 
 
 async def answer(gateway: Gateway, request: Request) -> None:
-    """Answer one request to its reader. Whatever happens, the reader hears exactly one end and the call gets exactly one."""
+    """Answer one request to its reader. Whatever happens, the reader hears exactly one end and the call gets exactly one.
+    At each of `turns` the calls of a busy moment wait for one another and pass the next stage together."""
     call = Call(request, gateway.clock.now())
     held = Reservation(gateway, call)
     mark, now = call.marks.append, gateway.clock.monotonic
@@ -27,10 +28,13 @@ async def answer(gateway: Gateway, request: Request) -> None:
         if flight is not None:
             await follow(flight, call)
         else:
+            await gateway.turns
             await admit(gateway, call, held)
             mark(now())
+            await gateway.turns
             await attempt(gateway, call, held)
             mark(now())
+            await gateway.turns
             reading = check(call)
             mark(now())
     except HoldfastError as raised:

@@ -98,7 +98,7 @@ class Relay:
     def end(self, ended: Ended) -> None:
         self.ended = ended if self.cut_by is None else Ended("timeout", self.cut_by, ended.sent, ended.reused)
         self.ended_at = self.gateway.clock.monotonic()
-        self.done.set()
+        self.gateway.turns.take(self.done.set)
 
     def left(self, reader: Reader) -> None:
         """The client is gone: what the route says happens, and at once only under `cancel`."""

@@ -28,8 +28,12 @@ CHAT = b"/v1/chat/completions"
 
 
 async def cold(scope: Scope, receive: Receive, send: Send) -> None:
-    """What stands for the control plane: says what it was asked; /slow waits for a moment first."""
+    """What stands for the control plane: says what it was asked; /slow waits for a moment first, /early does not wait for the body."""
     assert scope["type"] == "http"
+    if scope["path"] == "/early":
+        await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+        return
     body = b""
     more = True
     while more:

@@ -4,7 +4,7 @@ import asyncio
 import re
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,7 +35,10 @@ class Door:
         request = Request(scope)
         given = request.headers.get("x-request-id", "")
         request_id = given if OWN_ID.fullmatch(given) else make_id("req")
-        refusal = await self._enter(request, request_id, scope, receive, send)
+        try:
+            refusal = await self._enter(request, request_id, scope, receive, send)
+        except ClientDisconnect:
+            return  # nobody waits, and half a body is none
         if refusal is not None:
             await refusal(scope, receive, send)
 
@@ -104,7 +107,7 @@ class _Replayed:
 
 
 async def _whole(request: Request, receive: Receive) -> bytes | None:
-    """The body, or None where it is too large."""
+    """The body, or None where it is too large. ClientDisconnect: the rest of it will never come."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES:
         return None
@@ -112,6 +115,8 @@ async def _whole(request: Request, receive: Receive) -> bytes | None:
     size = 0
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY_BYTES:

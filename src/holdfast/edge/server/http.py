@@ -12,7 +12,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from holdfast.edge.server.exchange import Exchange, refusal
 from holdfast.kernel.errors import (
@@ -57,6 +58,7 @@ class HotProtocol(HttpToolsProtocol):
         self.header_bytes = 0
         self.body_bytes = 0
         self.sized = False
+        self.cold_cycle: RequestResponseCycle | None = None
         self.ended = False
         self.probes = 0
         self.unwritten = 0
@@ -106,7 +108,7 @@ class HotProtocol(HttpToolsProtocol):
             return False
         if self.in_headers or (cycle is not None and not cycle.response_complete and cycle.more_body):
             self.refuse(InvalidRequestError("The request ended before it was whole."))
-        if self.closes_at is not None or cycle is None or cycle.response_complete:
+        if self.closes_at is not None or not self.busy:
             return False
         if self.serving_exchange is not None and self.serving_exchange.begun:
             self.serving_exchange.silent()
@@ -197,16 +199,28 @@ class HotProtocol(HttpToolsProtocol):
             return
         self.last_words = refusal(self, error)
         cycle = self.cycle
-        if isinstance(cycle, Exchange) and not cycle.complete:
-            cycle.response_complete = True
-            if cycle.turn:
-                self._speak()
-                return
-            self.pipeline.remove((cycle, None))
-        elif (isinstance(cycle, Exchange) and cycle.response_complete) or cycle is None or cycle.response_complete:
+        if cycle is not None and cycle.more_body:  # it is about this request, which is not whole
+            self._drop(cycle)
+        if not self.busy:
             self._speak()
-        elif cycle.more_body:
-            self.transport.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is owed."""
+        return self.serving_exchange is not None or self.cold_cycle is not None or bool(self.pipeline)
+
+    def _drop(self, cycle: Any) -> None:
+        """This request will not be answered but by the last words; if it has an answer already, by none."""
+        if cycle.response_complete or getattr(cycle, "response_started", False):
+            self.last_words = b""
+        cycle.response_complete = cycle.disconnected = True
+        cycle.message_event.set()
+        for waiting in [entry for entry in self.pipeline if entry[0] is cycle]:
+            self.pipeline.remove(waiting)
+        if cycle is self.serving_exchange:
+            self.serving_exchange = None
+        if cycle is self.cold_cycle:
+            self.cold_cycle = None
 
     def sweep(self, now: float) -> None:
         """Called about once a second: what is too slow is refused, what is idle is closed."""
@@ -220,7 +234,7 @@ class HotProtocol(HttpToolsProtocol):
         if self.in_headers:
             if waited > settings.headers_seconds:
                 self.refuse(RequestTimeoutError(f"The headers did not arrive within {settings.headers_seconds:g} s."))
-        elif cycle is None or cycle.response_complete:
+        elif not self.busy:
             self._sweep_idle(now, waited)
         elif self.ended:
             self._probe()
@@ -228,7 +242,13 @@ class HotProtocol(HttpToolsProtocol):
             self.refuse(RequestTimeoutError("The body arrived too slowly."))
 
     def _body_is_slow(self, waited: float) -> bool:
-        if not self.cycle.more_body or self.pipeline or self.flow.read_paused or waited <= BODY_GRACE_SECONDS:
+        if (
+            self.cycle is None
+            or not self.cycle.more_body
+            or self.pipeline
+            or self.flow.read_paused
+            or waited <= BODY_GRACE_SECONDS
+        ):
             return False
         return self.body_bytes < self.serving.settings.body_min_bytes_per_second * waited
 
@@ -277,10 +297,15 @@ class HotProtocol(HttpToolsProtocol):
         self.url, self.headers, self.expect_100_continue = url, headers, expect
         self.scope["headers"] = headers
         super().on_headers_complete()
+        self.cycle.transport = ColdTransport(self, self.cycle)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self.cold_cycle = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _next(self) -> None:
         self.server_state.total_requests += 1
-        self.serving_exchange = None
+        self.serving_exchange = self.cold_cycle = None
         if self.transport.is_closing():
             return
         self.since = self.loop.time()
@@ -334,7 +359,7 @@ class HotProtocol(HttpToolsProtocol):
                 self.transport.close()
 
     def _speak(self) -> None:
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self.closes_at is not None:
             return
         if self.last_words:
             self.transport.write(self.last_words)
@@ -356,6 +381,25 @@ class HotProtocol(HttpToolsProtocol):
         return BodyTooLargeError(
             f"The body is larger than {self.serving.settings.max_body_bytes} bytes (server.max_body_bytes)."
         )
+
+
+class ColdTransport:
+    """Where a cold answer is written. To close it before its request has all arrived would reset the connection, and the client
+    might never see what it was told."""
+
+    __slots__ = ("_cycle", "_protocol", "is_closing", "write")
+
+    def __init__(self, protocol: HotProtocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def close(self) -> None:
+        if self._cycle.more_body:
+            self._protocol.refuse(InvalidRequestError("It was answered before it was whole."))
+        else:
+            self._protocol.transport.close()
 
 
 def origin_form(url: bytes) -> bytes:

@@ -104,6 +104,23 @@ async def test_an_empty_stream_is_recorded_as_empty(says: bool) -> None:
     assert (rig.ledger.one.empty, rig.ledger.one.finish_reason) == (not says, "length")
 
 
+BEGUN = event({"role": "assistant", "content": "x"})
+STREAMS = {
+    "with a finish reason and no last event": ([BEGUN, event({}, "stop")], "complete", None),
+    "with a last event of its own spelling": ([BEGUN, b"event: end\r\ndata:[DONE]\r\n\r\n"], "complete", None),
+    "with neither": ([BEGUN, BEGUN], "error", "stream_interrupted"),
+    "with an error": ([BEGUN, b'data: {"error": {"message": "failed"}}\n\n', DONE], "error", "stream_interrupted"),
+}
+
+
+@pytest.mark.parametrize(("frames", "status", "code"), STREAMS.values(), ids=STREAMS.keys())
+async def test_a_stream_that_failed_is_no_complete_one(frames: list[bytes], status: str, code: str | None) -> None:
+    rig = Rig()
+    rig.one.play = lambda sent: sent.stream(*frames)
+    await rig.ask(chat(stream=True)).done()
+    assert (rig.ledger.one.status, rig.ledger.one.error_code, rig.ledger.one.http_status) == (status, code, 200)
+
+
 async def test_tool_calls_are_not_empty() -> None:
     rig = Rig()
     tool = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}

@@ -7,7 +7,7 @@ import msgspec
 
 from holdfast.kernel.tokens import Usage
 
-DONE = b"data: [DONE]"
+DONE = b"[DONE]"
 _NOTHING = (b"", b"null", b'""', b"[]")
 _SAID = re.compile(rb'"(?:content|arguments|refusal|reasoning_content|text)"\s*:\s*"[^"]')
 
@@ -55,10 +55,12 @@ class _Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
     data: msgspec.Raw = msgspec.Raw(b"null")
     usage: _Usage | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Reading(msgspec.Struct):
-    """What an answer says of itself. `usage` is None where the provider reported none."""
+    """What an answer says of itself. `usage` is None where the provider reported none; `broken`: a stream said that it
+    failed, or stopped without a finish reason or its last event."""
 
     model: str | None = None
     fingerprint: str | None = None
@@ -66,6 +68,7 @@ class Reading(msgspec.Struct):
     empty: bool = False
     usage: Usage | None = None
     readable: bool = True
+    broken: bool = False
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
@@ -121,6 +124,9 @@ def read_tail(frames: Sequence[bytes]) -> Reading:
         reading.fingerprint = answer.system_fingerprint or reading.fingerprint
         for choice in answer.choices or ():
             reading.finish_reason = choice.finish_reason or reading.finish_reason
+        reading.broken |= bytes(answer.error) != b"null"
+    ended = reading.finish_reason is not None or any(frame.rstrip().endswith(DONE) for frame in frames)
+    reading.broken |= not ended
     return reading
 
 

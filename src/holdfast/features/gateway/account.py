@@ -9,7 +9,7 @@ from holdfast.features.gateway.model import STAGES, Call, Gateway
 from holdfast.features.gateway.relay import Relay, cost_of, usage_of
 from holdfast.features.gateway.reservation import Reservation
 from holdfast.features.gateway.reuse import Flight
-from holdfast.kernel.errors import HoldfastError, InternalError
+from holdfast.kernel.errors import HoldfastError, InternalError, StreamInterruptedError
 from holdfast.kernel.measure import SECONDS_BOUNDS
 from holdfast.kernel.tokens import NO_USAGE, Usage
 from holdfast.ports.calls import Attempted, CallClosed, CallStatus
@@ -99,6 +99,8 @@ def outcome(call: Call, relay: Relay | None, error: HoldfastError | None) -> tup
     if ended is None:
         return "lost", InternalError.code
     if ended.outcome == "complete":
+        if relay.broken:
+            return "error", StreamInterruptedError.code
         return ("complete", None) if relay.status < 300 else ("error", "upstream_status")
     if ended.outcome == "cancelled":
         return "cancelled", None

@@ -17,6 +17,7 @@ def check(call: Call) -> Reading | None:
     reading = read_tail(list(relay.tail))
     reading.empty = not relay.said
     reading.usage = relay.usage
+    relay.broken = reading.broken
     return reading
 
 

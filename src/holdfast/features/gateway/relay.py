@@ -20,6 +20,7 @@ class Relay:
 
     __slots__ = (
         "body",
+        "broken",
         "call",
         "cut_by",
         "done",
@@ -63,6 +64,7 @@ class Relay:
         self.body = b""
         self.streaming = False
         self.forwarded = False
+        self.broken = False
         self.said = False
         self.seen = 0
         self.usage: Usage | None = None

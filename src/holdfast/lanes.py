@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from holdfast.features.gateway.model import Counted, Lane, LimitSet, Model, Route, Snapshot
+from holdfast.features.gateway.model import REQUESTS, USAGE, Lane, Model, Route, Snapshot, limits_in
 from holdfast.features.gateway.prices import PriceBook
 from holdfast.features.gateway.settings import ModelSettings, PriceSettings
 from holdfast.kernel.clock import Clock
 from holdfast.kernel.measure import Counters
-from holdfast.ports.rates import Limit
 from holdfast.ports.upstream import Upstream
 from holdfast.settings import Loaded, Settings
 from holdfast.upstreams.openai import OpenAIUpstream
@@ -98,17 +97,12 @@ def lane(
     settings, upstream = wanted[upstream_name]
     answered = attempts.of((spelt, "complete", ""))
     price = prices.price_of(upstream_name, model)
-    return Lane(spelt, upstream, model, price, lane_limits(spelt, said), settings.dialect == "scripted", answered)
-
-
-def lane_limits(lane: str, said: ModelSettings) -> LimitSet:
-    found: list[tuple[Limit, Counted]] = []
-    if said.requests_per_minute is not None:
-        found.append((Limit(f"requests:lane:{lane}", "bucket", said.requests_per_minute), "calls"))
-    if said.input_tokens_per_minute is not None:
-        found.append((Limit(f"input_tokens:lane:{lane}", "bucket", said.input_tokens_per_minute), "input"))
-    if said.output_tokens_per_minute is not None:
-        found.append((Limit(f"output_tokens:lane:{lane}", "bucket", said.output_tokens_per_minute), "output"))
-    if said.concurrent is not None:
-        found.append((Limit(f"concurrent_calls:lane:{lane}", "slot", said.concurrent), "calls"))
-    return LimitSet(tuple([limit for limit, _ in found]), tuple([counted for _, counted in found]))
+    return Lane(
+        spelt,
+        upstream,
+        model,
+        price,
+        limits_in([(f"lane:{spelt}", said)], REQUESTS + USAGE),
+        settings.dialect == "scripted",
+        answered,
+    )

@@ -4,22 +4,22 @@ import asyncio
 
 from holdfast.dialects.openai.request import ChatFields, Fields, edited, read
 from holdfast.features.gateway.model import (
+    REQUESTS,
     STAGES,
+    USAGE,
     Call,
-    Counted,
     Counts,
     Estimate,
     Gateway,
-    LimitSet,
     Model,
     Plan,
     Request,
     Route,
+    limits_in,
 )
 from holdfast.features.gateway.reservation import take_request
 from holdfast.kernel.errors import PermissionDeniedError, UnknownModelError
 from holdfast.kernel.tenant import Principal
-from holdfast.ports.rates import Limit
 from holdfast.ports.upstream import Limits
 
 LARGE_BODY_BYTES = 256 * 1024
@@ -76,6 +76,7 @@ def _planned(gateway: Gateway, principal: Principal, request: Request, model_nam
     route = route_for(gateway, principal, request, model)
     policy, measures = route.policy, gateway.measures
     names = (request.operation.name, model.name)
+    scopes = gateway.tenancy.limits_of(principal)
     tenant = (principal.tenant.organisation, principal.tenant.team)
     return Plan(
         principal=principal,
@@ -84,8 +85,8 @@ def _planned(gateway: Gateway, principal: Principal, request: Request, model_nam
         route=route.name,
         policy=policy,
         strict=policy.budget_mode == "strict",
-        request_limits=_request_limits(gateway, principal),
-        caller_limits=_caller_limits(gateway, principal),
+        request_limits=limits_in(scopes, REQUESTS),
+        caller_limits=limits_in(scopes, USAGE),
         upstream_limits=Limits(
             policy.connect_seconds, policy.first_token_seconds, policy.idle_seconds, policy.total_seconds
         ),
@@ -124,30 +125,6 @@ def route_for(gateway: Gateway, principal: Principal, request: Request, model: M
         if route.matches(request.operation.path, model.name, principal.key_name, request.route):
             return route
     return Route(model.name, snapshot.defaults)
-
-
-def _request_limits(gateway: Gateway, principal: Principal) -> LimitSet:
-    limits = [
-        Limit(f"requests:{scope}", "bucket", limit.requests_per_minute)
-        for scope, limit in gateway.tenancy.limits_of(principal)
-        if limit.requests_per_minute is not None
-    ]
-    counted: list[Counted] = ["calls" for _ in limits]
-    return LimitSet(tuple(limits), tuple(counted))
-
-
-def _caller_limits(gateway: Gateway, principal: Principal) -> LimitSet:
-    found: list[tuple[Limit, Counted]] = []
-    for scope, limit in gateway.tenancy.limits_of(principal):
-        if limit.input_tokens_per_minute is not None:
-            found.append((Limit(f"input_tokens:{scope}", "bucket", limit.input_tokens_per_minute), "input"))
-        if limit.output_tokens_per_minute is not None:
-            found.append((Limit(f"output_tokens:{scope}", "bucket", limit.output_tokens_per_minute), "output"))
-        if limit.tokens_per_minute is not None:
-            found.append((Limit(f"tokens:{scope}", "bucket", limit.tokens_per_minute), "tokens"))
-        if limit.concurrent is not None:
-            found.append((Limit(f"concurrent_calls:{scope}", "slot", limit.concurrent), "calls"))
-    return LimitSet(tuple([limit for limit, _ in found]), tuple([counted for _, counted in found]))
 
 
 def offered(gateway: Gateway, credential: str | None) -> list[Model]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
 from holdfast.dialects.openai.request import Fields, Kind
-from holdfast.features.gateway.needs import Price, Reader, Tenancy
+from holdfast.features.gateway.needs import Price, Reader, ScopeLimits, Tenancy
 from holdfast.features.gateway.settings import PolicySettings
 from holdfast.kernel.clock import Clock
 from holdfast.kernel.drive import Turns
@@ -67,6 +67,26 @@ class LimitSet:
 
 
 NO_LIMITS = LimitSet()
+
+Row = tuple[str, Literal["bucket", "slot"], str, Counted]
+REQUESTS: tuple[Row, ...] = (("requests", "bucket", "requests_per_minute", "calls"),)
+USAGE: tuple[Row, ...] = (
+    ("input_tokens", "bucket", "input_tokens_per_minute", "input"),
+    ("output_tokens", "bucket", "output_tokens_per_minute", "output"),
+    ("tokens", "bucket", "tokens_per_minute", "tokens"),
+    ("concurrent_calls", "slot", "concurrent", "calls"),
+)
+
+
+def limits_in(scopes: Sequence[tuple[str, ScopeLimits]], rows: tuple[Row, ...]) -> LimitSet:
+    """What the settings of some scopes limit, of these rows; what they do not say is not limited."""
+    found = [
+        (Limit(f"{name}:{scope}", kind, capacity), counted)
+        for scope, said in scopes
+        for name, kind, setting, counted in rows
+        if (capacity := getattr(said, setting)) is not None
+    ]
+    return LimitSet(tuple([limit for limit, _ in found]), tuple([counted for _, counted in found]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ class ModelSettings:
     requests_per_minute: int | None = setting(None, help="Limit of each lane of this model.", check=at_least(1))
     input_tokens_per_minute: int | None = setting(None, help="Limit of each lane of this model.", check=at_least(1))
     output_tokens_per_minute: int | None = setting(None, help="Limit of each lane of this model.", check=at_least(1))
+    tokens_per_minute: int | None = setting(
+        None, help="Limit of each lane of this model, input and output together.", check=at_least(1)
+    )
     concurrent: int | None = setting(
         None, help="Calls in flight at once on each lane of this model.", check=at_least(1)
     )

@@ -126,6 +126,20 @@ async def test_a_client_that_left_is_noticed_while_its_answer_is_waited_for(hous
     await house.when(lambda: not house.connections)
 
 
+@pytest.mark.parametrize("more", [request(chat()), request(chat())[:30], request(chat())[:-1]])
+async def test_a_client_that_left_is_noticed_whatever_it_sent_behind(house: House, more: bytes) -> None:
+    house.route(on_disconnect="cancel")
+
+    def act(sock: socket.socket) -> None:
+        sock.sendall(request(chat("held")) + more)
+        while not house.held.sent:
+            time.sleep(0.005)
+
+    await house.client(act)
+    await house.when(lambda: house.held.sent[0].state == "cancelled")
+    await house.when(lambda: not house.connections)
+
+
 @pytest.mark.parametrize("leave", [reset, socket.socket.close])
 async def test_a_client_that_leaves_a_stream_stops_it_under_cancel(house: House, leave: object) -> None:
     house.route(on_disconnect="cancel")

@@ -198,6 +198,7 @@ class HotProtocol(HttpToolsProtocol):
         if self.last_words is not None:
             return
         self.last_words = refusal(self, error)
+        self.in_headers = False
         cycle = self.cycle
         if cycle is not None and cycle.more_body:  # it is about this request, which is not whole
             self._drop(cycle)
@@ -230,7 +231,6 @@ class HotProtocol(HttpToolsProtocol):
                 self.transport.abort()
             return
         waited = now - self.since
-        cycle = self.cycle
         if self.in_headers:
             if waited > settings.headers_seconds:
                 self.refuse(RequestTimeoutError(f"The headers did not arrive within {settings.headers_seconds:g} s."))

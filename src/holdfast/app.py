@@ -8,12 +8,12 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from holdfast.edge.server.api import create_api
 from holdfast.edge.server.control import ApiDeps
@@ -153,7 +153,7 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
             operations.follow(),
             reload.follow(),
         ):
-            stack.push_async_callback(cancelled, asyncio.get_running_loop().create_task(job))
+            stack.push_async_callback(cancelled, supervised(job, findings))
         at = ready(settings, listeners[0], bootstrapped.secret if bootstrapped is not None else None)
         if options.mode == "up":
             local = LocalApp(
@@ -186,6 +186,22 @@ def open_traces(settings: Settings, gateway: Gateway, stack: AsyncExitStack) -> 
     stack.push_async_callback(traces.close)
     gateway.on_closed = traces.on_closed
     return traces
+
+
+def supervised(job: Coroutine[Any, Any, None], findings: Findings) -> asyncio.Task[None]:
+    """A job that lasts as long as the process. One that ends by a defect is missed by nobody: it is a finding."""
+    task = asyncio.get_running_loop().create_task(job)
+    name = getattr(job, "__qualname__", "a job")
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is None:
+            return
+        LOG.error("a background job ended", exc_info=task.exception())
+        what = f"{name} ended: {task.exception()}. What it kept up is no longer kept up."
+        findings.open("job_ended", name, what=what, todo="Restart the process, and report the error in the log.")
+
+    task.add_done_callback(ended)
+    return task
 
 
 async def cancelled(task: asyncio.Task[None]) -> None:

@@ -258,7 +258,7 @@ def test_headers_cross_by_name_alone() -> None:
         (b"host", b"h"),
         (b"accept", b"a"),
     ]
-    assert request_headers(sent) == [(b"openai-organization", b"o"), (b"accept", b"a")]
+    assert request_headers(sent) == [(b"accept", b"a")]
     named = {
         name: response_name(name)
         for name in (b"X-Request-Id", b"Set-Cookie", b"X-RateLimit-Remaining", b"Date", b"Server")

@@ -85,7 +85,6 @@ async def test_of_a_clients_headers_only_the_listed_ones_go_on() -> None:
         assert {name: value for name, value in asked[0].headers.items() if name not in ours} == {
             "accept": "text/event-stream",
             "openai-beta": "assistants=v2",
-            "openai-organization": "org-client",
         }
         assert asked[0].headers["authorization"] == "Bearer sk-secret"
         assert asked[0].headers["accept-encoding"] == "identity"
@@ -94,12 +93,7 @@ async def test_of_a_clients_headers_only_the_listed_ones_go_on() -> None:
 
 def test_the_filter_of_request_headers_says_the_same_beforehand() -> None:
     named_in_lower_case = [(name.lower(), value) for name, value in FROM_A_CLIENT]
-    assert [name for name, _ in request_headers(named_in_lower_case)] == [
-        b"accept",
-        b"openai-beta",
-        b"openai-organization",
-        b"openai-project",
-    ]
+    assert [name for name, _ in request_headers(named_in_lower_case)] == [b"accept", b"openai-beta"]
 
 
 async def test_headers_of_the_settings_are_added_and_win() -> None:

@@ -1,6 +1,6 @@
 """Which headers cross, by name: what is not in a table stays on its side.
 
-A client's credentials, cookies, host, forwarding headers and SDK fingerprints never reach a provider; a provider's cookies,
+A client's credentials, organisation, project, cookies, host, forwarding headers and SDK fingerprints never reach a provider; a provider's cookies,
 framing and connection headers never reach a client.
 """
 
@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-REQUEST_HEADERS: frozenset[bytes] = frozenset({b"accept", b"openai-beta", b"openai-organization", b"openai-project"})
+REQUEST_HEADERS: frozenset[bytes] = frozenset({b"accept", b"openai-beta"})
 
 # Lower-case name at the provider -> name towards the client. Framing (length, encoding, connection) is each side's own.
 RESPONSE_HEADERS: Mapping[bytes, bytes] = MappingProxyType(

@@ -120,7 +120,7 @@ class Logs(logging.Handler):
         self._limit = limit
         self._queue: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
         self._format = json_line
-        self._unsaid = 0
+        self._said = 0
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="holdfast-logs", daemon=True)
         self._thread.start()
@@ -140,7 +140,6 @@ class Logs(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if self._queue.qsize() >= self._limit:
             self.dropped += 1
-            self._unsaid += 1
             return
         self._queue.put(record)
 
@@ -164,8 +163,9 @@ class Logs(logging.Handler):
                     break
             more = None not in batch
             lines = [self._line(record) for record in batch if record is not None]
-            if self._unsaid:
-                unsaid, self._unsaid = self._unsaid, 0
+            unsaid = self.dropped - self._said
+            if unsaid:
+                self._said += unsaid
                 lines.append(self._line(_dropped(unsaid)))
             self._write("".join(lines).encode("utf-8", "backslashreplace"))
 

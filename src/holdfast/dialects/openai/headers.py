@@ -1,7 +1,7 @@
 """Which headers cross, by name: what is not in a table stays on its side.
 
-A client's credentials, organisation, project, cookies, host, forwarding headers and SDK fingerprints never reach a provider; a provider's cookies,
-framing and connection headers never reach a client.
+A client's credentials, organisation, project, cookies, host, forwarding headers and SDK fingerprints never reach a provider; a
+provider's cookies, framing and connection headers never reach a client.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -135,7 +135,7 @@ def test_a_whole_answer_is_the_providers_own_bytes(running: Running, sim: Simula
 
 def test_the_usage_of_a_stream_is_billed_and_shown_only_where_it_was_asked_for(running: Running) -> None:
     for options, shown in ((None, 0), ({"include_usage": False}, 0), ({"include_usage": True}, 1)):
-        members = {} if options is None else {"stream_options": options}
+        members: dict[str, Any] = {} if options is None else {"stream_options": options}
         answer = talk(running.url, request(body("scripted", stream=True, **members), key=running.key, close=True))
         assert answer.body.count(b'"usage":{') == shown
         assert answer.body.endswith(b"data: [DONE]\n\n")
@@ -187,7 +187,7 @@ def test_a_stream_that_is_broken_off_is_an_error_of_the_sdk(client: OpenAI) -> N
 
 
 def tool(name: str) -> ChatCompletionToolParam:
-    parameters = {"type": "object", "properties": {"place": {"type": "string"}}}
+    parameters: dict[str, object] = {"type": "object", "properties": {"place": {"type": "string"}}}
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
 
@@ -204,7 +204,7 @@ def test_parallel_tool_calls_arrive_whole_either_way(client: OpenAI) -> None:
     with client.chat.completions.stream(**asked) as stream:
         streamed = stream.get_final_completion().choices[0].message.tool_calls
     assert streamed is not None
-    assert [json.loads(call.function.arguments) for call in streamed]  # type: ignore[union-attr]
+    assert [json.loads(call.function.arguments) for call in streamed]
     assert len(streamed) == 3
     one = client.chat.completions.create(**asked, parallel_tool_calls=False).choices[0].message.tool_calls
     assert one is not None

@@ -28,7 +28,7 @@ class ChatFields(msgspec.Struct):
     stream: bool | Absent | None = ABSENT
     stream_options: dict[str, msgspec.Raw] | Absent | None = ABSENT
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | Absent | None = ABSENT
-    seed: int | Absent | None = ABSENT
+    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | Absent | None = ABSENT
     n: Annotated[int, msgspec.Meta(ge=1, le=128)] | Absent | None = ABSENT
     max_tokens: Tokens | Absent | None = ABSENT
     max_completion_tokens: Tokens | Absent | None = ABSENT

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import msgspec
 
 from holdfast.edge.server.exchange import JSON_LINE, Exchange
+from holdfast.edge.server.model_contract import written
 from holdfast.features.gateway.identify import offered
 from holdfast.features.gateway.model import CHAT, EMBEDDINGS, Gateway, Model, Operation, Request
 from holdfast.features.gateway.path import answer
@@ -76,10 +77,15 @@ async def one_model(gateway: Gateway, exchange: Exchange, named: dict[bytes, byt
     raise UnknownModelError(f"The model `{name[:200]}` does not exist or this key may not use it.", param="model")
 
 
+async def contract(gateway: Gateway, exchange: Exchange, named: dict[bytes, bytes]) -> None:
+    exchange.whole(200, JSON_LINE, written())
+
+
 TABLE: dict[bytes, tuple[bytes, Verb]] = {
     b"/v1/chat/completions": (b"POST", asked(CHAT)),
     b"/v1/embeddings": (b"POST", asked(EMBEDDINGS)),
     b"/v1/models": (b"GET", all_models),
+    b"/v1/openapi.json": (b"GET", contract),
 }
 
 

@@ -27,6 +27,8 @@ async def test_everything_about_a_call_is_read_back(store: Store) -> None:
         attempts=3,
         served_from="call_other",
         saved_nanodollars=11,
+        upstream_bytes=2**40,
+        answer_bytes=13,
     )
     further = (attempted(opened.id, 2), attempted(opened.id, 3, kind="repair", http_status=None, error_code="cut"))
     await store.record.commit(opened, *further, closed)
@@ -78,7 +80,7 @@ async def test_a_call_is_open_until_its_end(store: Store) -> None:
 @pytest.mark.parametrize("apart", [False, True])
 async def test_the_first_end_stays(store: Store, apart: bool) -> None:
     opened = call_opened()
-    first = call_closed(opened.id, status="cancelled", cost_nanodollars=1)
+    first = call_closed(opened.id, status="cancelled", cost_nanodollars=1, upstream_bytes=3, answer_bytes=4)
     store.record.hand(opened)
     store.record.hand(first)
     if apart:
@@ -184,15 +186,17 @@ async def test_a_window_is_half_open_and_its_conditions_hold_together(store: Sto
 
 async def test_usage_sums_every_attempt_under_its_call(store: Store) -> None:
     one, two = call_opened(model="a"), call_opened(model="b")
-    store.record.hand(one, call_closed(one.id, cost_nanodollars=100, saved_nanodollars=5))
-    store.record.hand(two, attempted(two.id), call_closed(two.id, lane="azure/b", attempts=2, cost_nanodollars=100))
+    store.record.hand(one, call_closed(one.id, cost_nanodollars=100, saved_nanodollars=5, upstream_bytes=7))
+    sent = {"upstream_bytes": 40, "answer_bytes": 9}
+    end = call_closed(two.id, lane="azure/b", attempts=2, cost_nanodollars=100, **sent)
+    store.record.hand(two, attempted(two.id), end)
     store.record.hand(call_opened(model="b"))
     await store.record.flush()
     assert await store.calls.usage(ALWAYS, ["model"]) == [
-        UsageRow(("a",), 1, 0, 20, 10, 5, 100, 5, 0),
-        UsageRow(("b",), 2, 0, 27, 13, 5, 170, 0, 0),
+        UsageRow(("a",), 1, 0, 20, 10, 5, 100, 5, 0, 7, 0),
+        UsageRow(("b",), 2, 0, 27, 13, 5, 170, 0, 0, 40, 9),
     ]
-    assert await store.calls.usage(ALWAYS, []) == [UsageRow((), 3, 0, 47, 23, 10, 270, 5, 0)]
+    assert await store.calls.usage(ALWAYS, []) == [UsageRow((), 3, 0, 47, 23, 10, 270, 5, 0, 47, 9)]
     by_lane = {row.group: row.calls for row in await store.calls.usage(ALWAYS, ["lane"])}
     assert by_lane == {("azure/b",): 1, ("openai/gpt-5-mini",): 2}
     assert await store.calls.usage(Window(0, 1), ["model"]) == []

@@ -7,6 +7,8 @@ Promises
 - The call row carries its first attempt's cost and usage; each further attempt its own. Spent = the sum over both.
 - Closing is idempotent: the first end stays.
 - The rows of the hot path are named tuples: making one is a sixth of a frozen dataclass's price.
+- `upstream_bytes` and `answer_bytes` count bodies, never headers: what all attempts sent to providers, and what the client was
+  given of the answer. A refusal of ours is no answer.
 - A null cost means unpriced, never free; free is 0.
 - `usage` and `page` read at most `limit` rows and never wait for a writer. A time window is half open: [since, until).
 """
@@ -64,6 +66,8 @@ class CallClosed(NamedTuple):
     served_from: str | None = None
     saved_nanodollars: int = 0
     opened: CallOpened | None = None
+    upstream_bytes: int = 0  # of request bodies, over all attempts
+    answer_bytes: int = 0  # of the body or the events that were forwarded to the client
 
 
 class Attempted(NamedTuple):
@@ -127,6 +131,8 @@ class UsageRow:
     cost_nanodollars: int
     saved_nanodollars: int
     unpriced_calls: int
+    upstream_bytes: int = 0
+    answer_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

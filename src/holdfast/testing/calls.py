@@ -101,4 +101,6 @@ def _sum(group: tuple[str, ...], rows: Iterable[CallRow]) -> UsageRow:
             for row in found
             if row.closed is not None and row.closed.status != "refused" and row.cost_nanodollars is None
         ),
+        upstream_bytes=sum(end.upstream_bytes for end in ends),
+        answer_bytes=sum(end.answer_bytes for end in ends),
     )

@@ -115,6 +115,14 @@ def _of_tenants(measures: Measures) -> Iterator[Shown]:
     yield _counter("holdfast_tenant_tokens_total", "Tokens of a team.", TENANT, measures.tenant_tokens.values(), 200)
     dollars = {key: value / NANODOLLARS for key, value in measures.tenant_nanodollars.values().items()}
     yield _counter("holdfast_tenant_cost_usd_total", "What a team's calls cost, where priced.", TENANT, dollars, 200)
+    yield _counter(
+        "holdfast_tenant_upstream_bytes_total", "Bytes of request bodies sent to providers for a team.", TENANT,
+        measures.tenant_upstream_bytes.values(), 200,
+    )  # fmt: skip
+    yield _counter(
+        "holdfast_tenant_answer_bytes_total", "Bytes of answers forwarded to a team's clients.", TENANT,
+        measures.tenant_answer_bytes.values(), 200,
+    )  # fmt: skip
 
 
 def _of_the_process(gateway: Gateway, moment: Moment) -> Iterator[Shown]:

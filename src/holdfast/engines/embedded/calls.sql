@@ -6,7 +6,7 @@ INSERT INTO calls (
     closed_at, status, http_status, answered_lane, error_code, finish_reason, empty, cost_nanodollars, price_version,
     answered_model, fingerprint, first_token_seconds, attempts, served_from, saved_nanodollars,
     input_tokens, output_tokens, cached_read_tokens, cached_write_tokens, reasoning_tokens, audio_input_tokens,
-    audio_output_tokens, image_input_tokens, estimated
+    audio_output_tokens, image_input_tokens, estimated, upstream_bytes, answer_bytes
 ) VALUES {rows}
 ON CONFLICT (id) DO UPDATE SET
     closed_at = excluded.closed_at, status = excluded.status, http_status = excluded.http_status,
@@ -18,7 +18,8 @@ ON CONFLICT (id) DO UPDATE SET
     output_tokens = excluded.output_tokens, cached_read_tokens = excluded.cached_read_tokens,
     cached_write_tokens = excluded.cached_write_tokens, reasoning_tokens = excluded.reasoning_tokens,
     audio_input_tokens = excluded.audio_input_tokens, audio_output_tokens = excluded.audio_output_tokens,
-    image_input_tokens = excluded.image_input_tokens, estimated = excluded.estimated
+    image_input_tokens = excluded.image_input_tokens, estimated = excluded.estimated,
+    upstream_bytes = excluded.upstream_bytes, answer_bytes = excluded.answer_bytes
 WHERE calls.closed_at IS NULL AND excluded.closed_at IS NOT NULL
 
 -- name: close_calls
@@ -29,7 +30,8 @@ UPDATE calls SET
     answered_model = v.column11, fingerprint = v.column12, first_token_seconds = v.column13, attempts = v.column14,
     served_from = v.column15, saved_nanodollars = v.column16, input_tokens = v.column17, output_tokens = v.column18,
     cached_read_tokens = v.column19, cached_write_tokens = v.column20, reasoning_tokens = v.column21,
-    audio_input_tokens = v.column22, audio_output_tokens = v.column23, image_input_tokens = v.column24, estimated = v.column25
+    audio_input_tokens = v.column22, audio_output_tokens = v.column23, image_input_tokens = v.column24, estimated = v.column25,
+    upstream_bytes = v.column26, answer_bytes = v.column27
 FROM (VALUES {rows}) AS v
 WHERE calls.id = v.column1 AND calls.closed_at IS NULL
 
@@ -65,16 +67,16 @@ SELECT * FROM attempts WHERE call_id IN (SELECT value FROM json_each(?)) ORDER B
 -- Sums by group: each call with its first attempt, and each further attempt under its call's group.
 SELECT {names}, sum(calls), coalesce(sum(errors), 0), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
        coalesce(sum(cached_read_tokens), 0), coalesce(sum(cost_nanodollars), 0), coalesce(sum(saved_nanodollars), 0),
-       coalesce(sum(unpriced), 0)
+       coalesce(sum(unpriced), 0), sum(upstream_bytes), sum(answer_bytes)
 FROM (
     SELECT {groups}, 1 AS calls, status IN ('error', 'unknown', 'lost') AS errors,
            input_tokens, output_tokens, cached_read_tokens, cost_nanodollars, saved_nanodollars,
            status <> 'refused' AND (cost_nanodollars IS NULL OR (attempts > 1 AND EXISTS (
                SELECT 1 FROM attempts AS a WHERE a.call_id = calls.id AND a.cost_nanodollars IS NULL
-           ))) AS unpriced
+           ))) AS unpriced, upstream_bytes, answer_bytes
     FROM calls WHERE opened_at >= :since AND opened_at < :until AND {conditions}
     UNION ALL
-    SELECT {groups}, 0, 0, a.input_tokens, a.output_tokens, a.cached_read_tokens, a.cost_nanodollars, 0, 0
+    SELECT {groups}, 0, 0, a.input_tokens, a.output_tokens, a.cached_read_tokens, a.cost_nanodollars, 0, 0, 0, 0
     FROM calls JOIN attempts AS a ON a.call_id = calls.id
     WHERE opened_at >= :since AND opened_at < :until AND {conditions}
 )

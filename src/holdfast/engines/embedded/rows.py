@@ -10,7 +10,8 @@ from holdfast.kernel.tokens import Usage
 from holdfast.ports.calls import Attempted, CallClosed, CallOpened, CallRow
 from holdfast.ports.directory import Audited, Key, Organisation, Team
 
-# The rows of the hot path are tuples, cut and joined here in the order of their columns: the end's usage goes last.
+# The rows of the hot path are tuples, cut and joined here in the order of their columns: the end's usage goes last,
+# and behind it the bytes.
 _USAGE = CallClosed._fields.index("usage")
 _OPENED = CallClosed._fields.index("opened")
 _ATTEMPT_USAGE = Attempted._fields.index("usage")
@@ -20,15 +21,16 @@ _EMPTY = CallClosed._fields.index("empty")
 OPENED_WIDTH = len(CallOpened._fields)
 END_WIDTH = len(CallClosed._fields) - 3 + len(Usage._fields)
 ATTEMPT_WIDTH = len(Attempted._fields) - 1 + len(Usage._fields)
-NO_END: Row = (None,) * END_WIDTH
+BYTES_WIDTH = len(CallClosed._fields) - _OPENED - 1
+NO_END: Row = (None,) * (END_WIDTH - BYTES_WIDTH) + (0,) * BYTES_WIDTH
 
 
 def end_row(closed: CallClosed) -> tuple[Any, ...]:
-    return closed[1:_USAGE] + closed[_USAGE + 1 : _OPENED] + closed.usage
+    return closed[1:_USAGE] + closed[_USAGE + 1 : _OPENED] + closed.usage + closed[_OPENED + 1 :]
 
 
 def closed_row(closed: CallClosed) -> tuple[Any, ...]:
-    return closed[:_USAGE] + closed[_USAGE + 1 : _OPENED] + closed.usage
+    return closed[:_USAGE] + closed[_USAGE + 1 : _OPENED] + closed.usage + closed[_OPENED + 1 :]
 
 
 def attempt_row(attempt: Attempted) -> tuple[Any, ...]:
@@ -50,10 +52,12 @@ def read_call(row: Sequence[Any], further: Sequence[Attempted]) -> CallRow:
     end = row[OPENED_WIDTH : OPENED_WIDTH + END_WIDTH]
     if end[0] is None:
         return CallRow(opened, None, tuple(further))
-    bare = END_WIDTH - len(Usage._fields)
+    used = END_WIDTH - BYTES_WIDTH
+    bare = used - len(Usage._fields)
     before_usage, after_usage = end[: _EMPTY - 1], end[_EMPTY:bare]
-    usage = _read_usage(end[bare:])
-    closed = CallClosed._make((opened.id, *before_usage, bool(end[_EMPTY - 1]), usage, *after_usage, None))
+    usage = _read_usage(end[bare:used])
+    empty = bool(end[_EMPTY - 1])
+    closed = CallClosed._make((opened.id, *before_usage, empty, usage, *after_usage, None, *end[used:]))
     costs = [closed.cost_nanodollars, *(attempt.cost_nanodollars for attempt in further)]
     known = [cost for cost in costs if cost is not None]
     return CallRow(opened, closed, tuple(further), sum(known) if len(known) == len(costs) else None)

@@ -21,7 +21,7 @@ moved AS (
         (r->>1)::double precision, r->>2, (r->>3)::integer, r->>4, r->>5, r->>6, (r->>7)::boolean, (r->>8)::bigint, r->>9,
         r->>10, r->>11, (r->>12)::double precision, (r->>13)::integer, r->>14, (r->>15)::bigint, (r->>16)::bigint,
         (r->>17)::bigint, (r->>18)::bigint, (r->>19)::bigint, (r->>20)::bigint, (r->>21)::bigint, (r->>22)::bigint,
-        (r->>23)::bigint, (r->>24)::boolean
+        (r->>23)::bigint, (r->>24)::boolean, (r->>25)::bigint, (r->>26)::bigint
     FROM gone
     ON CONFLICT (id) DO NOTHING
 )
@@ -40,7 +40,7 @@ SELECT
     (r->>18)::integer, r->>19, r->>20, r->>21, (r->>22)::boolean, (r->>23)::bigint, r->>24, r->>25, r->>26,
     (r->>27)::double precision, (r->>28)::integer, r->>29, (r->>30)::bigint, (r->>31)::bigint, (r->>32)::bigint,
     (r->>33)::bigint, (r->>34)::bigint, (r->>35)::bigint, (r->>36)::bigint, (r->>37)::bigint, (r->>38)::bigint,
-    (r->>39)::boolean
+    (r->>39)::boolean, (r->>40)::bigint, (r->>41)::bigint
 FROM whole
 ON CONFLICT (id) DO NOTHING
 
@@ -79,7 +79,8 @@ SELECT
     coalesce(sum(c.cached_read_tokens + coalesce(f.cached_read_tokens, 0)), 0)::bigint,
     coalesce(sum(coalesce(c.cost_nanodollars, 0) + coalesce(f.cost_nanodollars, 0)), 0)::bigint,
     coalesce(sum(c.saved_nanodollars), 0)::bigint,
-    count(*) FILTER (WHERE c.status NOT IN ('open', 'refused') AND (c.cost_nanodollars IS NULL OR f.unpriced))
+    count(*) FILTER (WHERE c.status NOT IN ('open', 'refused') AND (c.cost_nanodollars IS NULL OR f.unpriced)),
+    coalesce(sum(c.upstream_bytes), 0)::bigint, coalesce(sum(c.answer_bytes), 0)::bigint
 FROM chosen c LEFT JOIN further f ON f.call_id = c.id
 GROUP BY grouped ORDER BY grouped LIMIT %(limit)s
 

@@ -16,14 +16,15 @@ from holdfast.ports.directory import Audited, Key, Organisation, Team
 Row = tuple[Any, ...]
 
 _USED = tuple(f"usage.{name}" for name in Usage._fields)
+_BYTES = ("upstream_bytes", "answer_bytes")
 _OPENED = CallOpened._fields
-_END = tuple(name for name in CallClosed._fields if name not in {"id", "usage", "opened"})
+_END = tuple(name for name in CallClosed._fields if name not in {"id", "usage", "opened", *_BYTES})
 _ATTEMPT = tuple(name for name in Attempted._fields if name != "usage")
 
-# Columns stand in the order of the ports' fields, usage last.
+# Columns stand in the order of the ports' fields, then usage, then bytes.
 opened_row: Callable[[CallOpened], Row] = tuple  # it is one
-end_row: Callable[[CallClosed], Row] = attrgetter(*_END, *_USED)
-closed_row: Callable[[CallClosed], Row] = attrgetter("id", *_END, *_USED)
+end_row: Callable[[CallClosed], Row] = attrgetter(*_END, *_USED, *_BYTES)
+closed_row: Callable[[CallClosed], Row] = attrgetter("id", *_END, *_USED, *_BYTES)
 attempt_row: Callable[[Attempted], Row] = attrgetter(*_ATTEMPT, *_USED)
 
 _REPLACEMENT = "\ufffd"
@@ -66,8 +67,9 @@ def read_call(row: Sequence[Any], further: Sequence[Attempted]) -> CallRow:
     if end[0] is None:
         return CallRow(opened, None, tuple(further))
     used = len(_OPENED) + len(_END)
-    usage = Usage(*row[used : used + len(_USED)])
-    closed = CallClosed(id=opened.id, usage=usage, **dict(zip(_END, end, strict=True)))
+    sent = used + len(_USED)
+    ended = dict(zip((*_END, *_BYTES), (*end, *row[sent : sent + len(_BYTES)]), strict=True))
+    closed = CallClosed(id=opened.id, usage=Usage(*row[used:sent]), **ended)
     costs = [closed.cost_nanodollars, *(attempt.cost_nanodollars for attempt in further)]
     known = [cost for cost in costs if cost is not None]
     return CallRow(opened, closed, tuple(further), sum(known) if len(known) == len(costs) else None)

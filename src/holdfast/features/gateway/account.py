@@ -79,6 +79,8 @@ def closing(
         flight.call_id if flight is not None else None,
         flight.nanodollars if flight is not None else 0,
         opened_row(gateway, call, call.plan.model.lanes[0], None) if call.opened is None else None,
+        call.upstream_bytes,
+        call.answer_bytes,
     )
 
 
@@ -180,6 +182,8 @@ def measure(gateway: Gateway, call: Call, closed: CallClosed, usage: Usage, spen
     if closed.first_token_seconds is not None:
         counts.first_token.observe(closed.first_token_seconds)
     counts.tenant_calls.value += 1
+    counts.tenant_upstream_bytes.value += closed.upstream_bytes
+    counts.tenant_answer_bytes.value += closed.answer_bytes
     if usage is not NO_USAGE:
         counts.input_tokens.value += usage.input_tokens
         counts.output_tokens.value += usage.output_tokens

@@ -7,7 +7,7 @@ from holdfast.dialects.openai.errors import error_event, upstream_envelope
 from holdfast.dialects.openai.headers import request_headers
 from holdfast.dialects.openai.request import ABSENT, ChatFields, asks_for_usage, edited, options_with_usage
 from holdfast.features.gateway.model import Call, Gateway, Lane
-from holdfast.features.gateway.relay import Relay, cost_of, reply_headers, usage_of
+from holdfast.features.gateway.relay import Relay, cost_of, give_whole, reply_headers, usage_of
 from holdfast.features.gateway.reservation import Reservation
 from holdfast.kernel.errors import CallerError, HoldfastError, InternalError, StreamInterruptedError, UpstreamError
 from holdfast.ports.calls import CallOpened
@@ -75,6 +75,8 @@ async def tried(gateway: Gateway, call: Call, held: Reservation, lane: Lane) -> 
         gateway.running.pop(call.id, None)
         if relay.ended is None and relay.exchange is not None:
             relay.exchange.cancel()
+        if relay.exchange is not None and (relay.ended is None or relay.ended.sent):
+            call.upstream_bytes += len(body)
         relay.exchange = None
     return relay
 
@@ -126,14 +128,14 @@ def deliver(call: Call, relay: Relay) -> None:
     error = ended.error if ended is not None else None
     if relay.forwarded:
         if error is not None:
-            reader.frames((error_event(StreamInterruptedError(interrupted(relay, error))),))
+            relay.give((error_event(StreamInterruptedError(interrupted(relay, error))),))
         reader.end()
     elif ended is not None and ended.outcome == "complete":
         status, body = relay.status, relay.body
         if status >= 400:
             body = upstream_envelope(status, body)
         headers = reply_headers(relay, rewritten=body is not relay.body)
-        reader.whole(status, headers, body)
+        give_whole(call, status, headers, body)
         if call.flight is not None:
             call.flight.land((status, headers, body))
     elif error is not None:

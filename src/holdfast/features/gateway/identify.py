@@ -102,6 +102,8 @@ def _planned(gateway: Gateway, principal: Principal, request: Request, model_nam
             tenant_calls=measures.tenant_calls.of(tenant),
             tenant_tokens=measures.tenant_tokens.of(tenant),
             tenant_nanodollars=measures.tenant_nanodollars.of(tenant),
+            tenant_upstream_bytes=measures.tenant_upstream_bytes.of(tenant),
+            tenant_answer_bytes=measures.tenant_answer_bytes.of(tenant),
             labels=names,
         ),
     )

@@ -177,6 +177,8 @@ class Counts:
     tenant_calls: Cell
     tenant_tokens: Cell
     tenant_nanodollars: Cell
+    tenant_upstream_bytes: Cell
+    tenant_answer_bytes: Cell
     labels: tuple[str, str]
 
 
@@ -212,6 +214,7 @@ class Call:
     """One client call on its way through the stages; each stage fills in its part."""
 
     __slots__ = (
+        "answer_bytes",
         "fields",
         "flight",
         "id",
@@ -227,6 +230,7 @@ class Call:
         "status",
         "stream",
         "tries",
+        "upstream_bytes",
     )
     plan: Plan
     fields: Fields
@@ -241,6 +245,8 @@ class Call:
         self.stream = False
         self.input_tokens = 0
         self.output_tokens = 0
+        self.upstream_bytes = 0
+        self.answer_bytes = 0
         self.opened: CallOpened | None = None
         self.status: CallStatus = "open"
         self.flight: Flight | None = None
@@ -265,6 +271,8 @@ class Measures:
     tenant_calls: Counters = field(default_factory=lambda: Counters(("organisation", "team"), limit=200))
     tenant_tokens: Counters = field(default_factory=lambda: Counters(("organisation", "team"), limit=200))
     tenant_nanodollars: Counters = field(default_factory=lambda: Counters(("organisation", "team"), limit=200))
+    tenant_upstream_bytes: Counters = field(default_factory=lambda: Counters(("organisation", "team"), limit=200))
+    tenant_answer_bytes: Counters = field(default_factory=lambda: Counters(("organisation", "team"), limit=200))
     shared: Counters = field(default_factory=lambda: Counters(("operation", "model")))
 
 

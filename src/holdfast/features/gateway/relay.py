@@ -94,8 +94,15 @@ class Relay:
             if may_hold_usage(frame):
                 frames = self._without_usage(frames)
                 break
-        if frames and not self.call.request.reader.frames(frames) and self.exchange is not None:
+        if frames and not self.give(frames) and self.exchange is not None:
             self.exchange.pause()
+
+    def give(self, frames: Sequence[bytes]) -> bool:
+        """Events for the client; False when it wants no more for now. What nobody hears any more is not counted."""
+        call = self.call
+        if self.left_at is None:
+            call.answer_bytes += sum(map(len, frames))
+        return call.request.reader.frames(frames)
 
     def end(self, ended: Ended) -> None:
         self.ended = ended if self.cut_by is None else Ended("timeout", self.cut_by, ended.sent, ended.reused)
@@ -139,6 +146,14 @@ class Relay:
             if not (alone and self.withholds_usage):
                 kept.append(frame)
         return kept
+
+
+def give_whole(call: Call, status: int, headers: bytes, body: bytes) -> None:
+    """The answer in one piece; what nobody hears any more is not counted."""
+    reader = call.request.reader
+    if not reader.gone:
+        call.answer_bytes += len(body)
+    reader.whole(status, headers, body)
 
 
 def reply_headers(relay: Relay, *, rewritten: bool = False) -> bytes:

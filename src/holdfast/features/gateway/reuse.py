@@ -10,6 +10,7 @@ import hashlib
 from holdfast.dialects.openai.request import ABSENT, ChatFields
 from holdfast.features.gateway.model import Call, Gateway
 from holdfast.features.gateway.needs import Reader
+from holdfast.features.gateway.relay import give_whole
 from holdfast.kernel.errors import HoldfastError
 
 FlightKey = tuple[str, str, bytes]
@@ -85,5 +86,5 @@ async def follow(flight: Flight, call: Call) -> None:
         raise flight.answer
     if flight.answer is not None:
         status, headers, body = flight.answer
-        reader.whole(status, headers, body)
+        give_whole(call, status, headers, body)
         call.status = "complete" if status < 400 else "error"

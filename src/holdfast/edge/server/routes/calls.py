@@ -111,6 +111,8 @@ class CallView(View):
     first_token_seconds: float | None
     attempts: int | None
     served_from: str | None
+    upstream_bytes: int | None = Field(description="Of request bodies, over all attempts; null while the call is open.")
+    answer_bytes: int | None = Field(description="Of the body or the events that were forwarded to the client.")
     further: list[AttemptView]
 
 
@@ -188,6 +190,8 @@ def _view(row: CallRow) -> CallView:
         first_token_seconds=None if closed is None else closed.first_token_seconds,
         attempts=None if closed is None else closed.attempts,
         served_from=None if closed is None else closed.served_from,
+        upstream_bytes=None if closed is None else closed.upstream_bytes,
+        answer_bytes=None if closed is None else closed.answer_bytes,
         further=[_attempt(attempt) for attempt in row.further],
     )
 

@@ -54,6 +54,8 @@ class SumsView(View):
     saved_nanodollars: int
     saved_usd: str
     unpriced_calls: int
+    upstream_bytes: int = Field(description="Bytes of request bodies sent to providers, over all attempts.")
+    answer_bytes: int = Field(description="Bytes of answers forwarded to clients.")
 
 
 class UsageRowView(SumsView):
@@ -146,6 +148,8 @@ def _sums(rows: list[UsageRow]) -> dict[str, Any]:
         "saved_nanodollars": saved,
         "saved_usd": usd(saved),
         "unpriced_calls": unpriced,
+        "upstream_bytes": sum(row.upstream_bytes for row in rows),
+        "answer_bytes": sum(row.answer_bytes for row in rows),
     }
 
 

@@ -351,3 +351,23 @@ async def test_a_call_counts_in_the_period_it_was_opened_in() -> None:
     rig.one.play = play_completion()
     await rig.ask(chat(max_tokens=30)).done()
     assert [tuple(held[2:]) for held in await rig.ledger.held([today, tomorrow])] == [(spent, 0), (spent, 0)]
+
+
+async def test_a_large_body_is_counted_while_others_go_on() -> None:
+    rig = Rig()
+    strict(rig)
+    rig.one.play = play_completion()
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    asked = rig.ask({**chat(max_tokens=5), "messages": [{"role": "user", "content": "x" * 30}] * 20_000})
+    assert (await asked.done()).status == 200
+    ticking.cancel()
+    assert rig.ledger.opened[asked.id].estimated_input_tokens >= 600_000
+    assert ticks > 20

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.edge.server.api import create_api
 from holdfast.edge.server.control import ApiDeps
+from holdfast.edge.server.first_token import FirstTokens
 from holdfast.edge.server.local import LocalApp, LocalDoor
 from holdfast.edge.server.logs import Logs, log_finding
 from holdfast.edge.server.operations import Operations
@@ -131,7 +132,7 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
         )
         front = Front(
             operations,
-            create_api(ApiDeps(tenancy, current.shown, clock, __version__)),
+            create_api(ApiDeps(tenancy, current.shown, clock, __version__, measures)),
             guarded=not all(is_loopback(host) for host in (settings.server.host, settings.server.api_host) if host),
             api_port=listeners[-1].getsockname()[1] if len(listeners) > 1 else None,
         )
@@ -151,6 +152,7 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
             keep_retention(gateway, settings.store.retention_days),
             *(() if alone else (keep_closing_abandoned(gateway),)),
             operations.follow(),
+            FirstTokens(gateway).follow(),
             reload.follow(),
         ):
             stack.push_async_callback(cancelled, supervised(job, findings))

@@ -13,6 +13,7 @@ import uvicorn
 from holdfast.edge.server.api import create_api
 from holdfast.edge.server.control import ApiDeps, SettingsShown
 from holdfast.engines.embedded import Embedded, open_embedded
+from holdfast.features.gateway.model import Measures
 from holdfast.features.tenancy.settings import KeySettings, OrganisationSettings, TenancySettings
 from holdfast.features.tenancy.tenancy import Tenancy
 from holdfast.kernel.clock import SystemClock
@@ -39,9 +40,12 @@ NOTHING = Declared({}, {}, {})
 class Control:
     """A running control API. `client` holds the bootstrap key."""
 
-    def __init__(self, url: str, loop: asyncio.AbstractEventLoop, engine: Embedded, findings: Findings) -> None:
+    def __init__(
+        self, url: str, loop: asyncio.AbstractEventLoop, engine: Embedded, findings: Findings, measures: Measures
+    ) -> None:
         self.url = url
         self.findings = findings
+        self.measures = measures
         self._loop = loop
         self._engine = engine
         self._clients: list[httpx2.Client] = []
@@ -68,7 +72,9 @@ class Control:
 
 
 @contextlib.asynccontextmanager
-async def _serving(data: Path, declared: Declared) -> AsyncIterator[tuple[uvicorn.Server, Embedded, Findings]]:
+async def _serving(
+    data: Path, declared: Declared, measures: Measures
+) -> AsyncIterator[tuple[uvicorn.Server, Embedded, Findings]]:
     clock = SystemClock()
     findings = Findings(clock)
     engine = await open_embedded(data, clock=clock)
@@ -85,7 +91,7 @@ async def _serving(data: Path, declared: Declared) -> AsyncIterator[tuple[uvicor
     await tenancy.catalogue.apply_file(declared.organisations, declared.keys, declared.origins)
     await tenancy.bootstrap.ensure(Secret(BOOTSTRAP))
     following = asyncio.create_task(tenancy.follow())
-    api = create_api(ApiDeps(tenancy, lambda: SHOWN, clock, "0.1.0"))
+    api = create_api(ApiDeps(tenancy, lambda: SHOWN, clock, "0.1.0", measures))
     server = uvicorn.Server(
         uvicorn.Config(api, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off")
     )
@@ -103,12 +109,14 @@ def control(data: Path, declared: Declared = NOTHING) -> Iterator[Control]:
     known = threading.Event()
 
     async def run() -> None:
-        async with _serving(data, declared) as (server, engine, findings):
+        measures = Measures()
+        async with _serving(data, declared, measures) as (server, engine, findings):
             serving = asyncio.create_task(server.serve())
             while not server.started:  # noqa: ASYNC110 - uvicorn says it by this flag alone
                 await asyncio.sleep(0.005)
             port = server.servers[0].sockets[0].getsockname()[1]
-            ready.append(Control(f"http://127.0.0.1:{port}", asyncio.get_running_loop(), engine, findings))
+            loop = asyncio.get_running_loop()
+            ready.append(Control(f"http://127.0.0.1:{port}", loop, engine, findings, measures))
             stop.append(server)
             known.set()
             await serving

@@ -308,6 +308,34 @@ def test_settings_and_findings_are_shown(api: Control) -> None:
     assert (finding["code"], finding["todo"]) == ("lane_down", "Ask the provider.")
 
 
+def test_latency_is_percentiles_for_viewers_of_the_instance(api: Control) -> None:
+    assert api.client.get("/api/latency").json() == {"stages": [], "first_token": [], "total": []}
+    measures, names = api.measures, ("chat.completions", "m")
+    measures.stages.of(("check", "m"))
+    for _ in range(100):
+        measures.stages.of(("admit", "m")).observe(0.0004)
+        measures.first_token.of(names).observe(0.4)
+        measures.total.of(names).observe(20.0)
+    viewer = api.make_key("latency-viewer", role="viewer")
+    said = viewer.get("/api/latency").json()
+    called = {"operation": "chat.completions", "model": "m", "count": 100}
+    assert said == {
+        "stages": [
+            {"stage": "admit", "model": "m", "count": 100}
+            | {"p50_seconds": 0.000375, "p95_seconds": 0.0004875, "p99_seconds": 0.0004975}
+        ],
+        "first_token": [called | {"p50_seconds": 0.375, "p95_seconds": 0.4875, "p99_seconds": 0.4975}],
+        "total": [called | {"p50_seconds": 20.0, "p95_seconds": 29.0, "p99_seconds": 29.8}],
+    }
+    api.client.post("/api/organisations", json={"name": "slow"})
+    api.client.post("/api/organisations/slow/teams", json={"name": "t"})
+    foreign = api.make_key("foreign-viewer", organisation="slow", team="t", role="viewer")
+    problem(foreign.get("/api/latency"), 403, "permission_denied")
+    problem(api.make_key("no-role").get("/api/latency"), 403, "permission_denied")
+    paths = api.client.get("/api/openapi.json").json()["paths"]
+    assert paths["/api/latency"]["get"]["operationId"] == "readLatency"
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -391,6 +419,7 @@ def test_a_query_that_is_wrong_is_refused_by_name(api: Control, query: str) -> N
         "/api/whoami",
         "/api/settings",
         "/api/findings",
+        "/api/latency",
         "/api/organisations/default",
         "/api/organisations/default/teams/default",
     ],

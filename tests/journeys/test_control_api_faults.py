@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from holdfast.edge.server import door
 from holdfast.edge.server.api import create_api
 from holdfast.edge.server.control import ApiDeps, SettingsShown
+from holdfast.features.gateway.model import Measures
 from holdfast.kernel.clock import VirtualClock
 from holdfast.kernel.secret import Secret
 from holdfast.ports.calls import CallRow
@@ -39,7 +40,7 @@ async def node() -> Node:
 
 
 def client(node: Node) -> httpx2.AsyncClient:
-    api: FastAPI = create_api(ApiDeps(node.tenancy, broken, node.clock, "0.1.0"))
+    api: FastAPI = create_api(ApiDeps(node.tenancy, broken, node.clock, "0.1.0", Measures()))
     transport = httpx2.ASGITransport(app=api, raise_app_exceptions=False)
     return httpx2.AsyncClient(transport=transport, base_url="http://api", headers={"authorization": f"Bearer {SECRET}"})
 

@@ -1,7 +1,7 @@
 """Counters and histograms cheap enough for every call; the edge renders them for Prometheus."""
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,14 +27,23 @@ class Histogram:
         self.total += value
 
     def quantile(self, q: float) -> float:
-        """The upper bound of the bucket the quantile falls in; 0 when nothing was observed."""
-        wanted = q * sum(self.counts)
-        seen = 0
-        for index, count in enumerate(self.counts):
-            seen += count
-            if seen >= wanted and seen > 0:
-                return self.bounds[min(index, len(self.bounds) - 1)]
-        return 0.0
+        """`quantile_of` everything observed."""
+        return quantile_of(self.bounds, self.counts, q)
+
+
+def quantile_of(bounds: Sequence[float], counts: Sequence[int], q: float) -> float:
+    """An estimate by bucket: the quantile's bucket is certain, its place inside is interpolated as if what fell there were
+    spread evenly. Above the last bound that bound is said, since nobody knows how far above; 0 when nothing was observed."""
+    wanted = q * sum(counts)
+    seen = 0
+    for index, count in enumerate(counts):
+        if count and seen + count >= wanted:
+            if index == len(bounds):
+                return bounds[-1]
+            lower = bounds[index - 1] if index else 0.0
+            return lower + (bounds[index] - lower) * (wanted - seen) / count
+        seen += count
+    return bounds[-1] if seen else 0.0
 
 
 class Cell:

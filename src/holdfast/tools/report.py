@@ -67,8 +67,10 @@ def status(found: Mapping[str, Any]) -> str:
     """What /readyz and the socket say of a process."""
     lines = ["ready" if found["ready"] else "NOT READY"]
     lines += [f"  {reason['code']}: {reason['what']}" for reason in found.get("reasons", ())]
-    figures = {name: value for name, value in found.items() if name not in ("ready", "reasons", "findings")}
+    figures = {name: value for name, value in found.items() if name not in ("ready", "reasons", "findings", "latency")}
     lines += [f"{name:24}{value}" for name, value in figures.items()]
+    if found.get("latency"):
+        lines += ["", latency(found["latency"])]
     findings = found.get("findings", ())
     lines += ["", "what needs a person:" if findings else "nothing needs a person"]
     for finding in findings:
@@ -78,6 +80,23 @@ def status(found: Mapping[str, Any]) -> str:
             f"    {finding['todo']}",
         ]
     return "\n".join(lines)
+
+
+def latency(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Percentiles by operation and model; never an average."""
+    return columns(
+        ("operation", "model", "what", "count", "p50", "p95", "p99"),
+        [
+            (
+                row["operation"],
+                row["model"],
+                row["what"],
+                str(row["count"]),
+                *(f"{row[name]:.3g} s" for name in ("p50_seconds", "p95_seconds", "p99_seconds")),
+            )
+            for row in rows
+        ],
+    )
 
 
 def _dollars(nanodollars: int) -> str:

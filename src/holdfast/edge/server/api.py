@@ -16,7 +16,7 @@ from holdfast.edge.server.problems import (
     on_http_error,
     on_validation_error,
 )
-from holdfast.edge.server.routes import audit, calls, findings, keys, organisations, settings, teams, usage
+from holdfast.edge.server.routes import audit, calls, findings, keys, latency, organisations, settings, teams, usage
 from holdfast.kernel.errors import HoldfastError
 
 CONTRACT = "/api/openapi.json"
@@ -28,9 +28,10 @@ TABLE: tuple[Endpoint, ...] = (
     *calls.TABLE,
     *settings.TABLE,
     *findings.TABLE,
+    *latency.TABLE,
     *audit.TABLE,
 )
-DESCRIPTION = "Keys, teams and organisations; usage, budgets and calls; settings, findings and audit."
+DESCRIPTION = "Keys, teams and organisations; usage, budgets and calls; settings, findings, latency and audit."
 
 
 def create_api(deps: ApiDeps) -> FastAPI:

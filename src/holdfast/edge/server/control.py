@@ -6,6 +6,7 @@ from typing import Annotated, Any, NamedTuple, cast
 
 from fastapi import Depends, Request
 
+from holdfast.features.gateway.model import Measures
 from holdfast.features.tenancy.model import Asker
 from holdfast.features.tenancy.tenancy import Tenancy
 from holdfast.kernel.clock import Clock
@@ -28,6 +29,7 @@ class ApiDeps:
     settings: Callable[[], SettingsShown]
     clock: Clock
     version: str
+    measures: Measures
 
 
 class Endpoint(NamedTuple):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from holdfast.edge.server.health import LagWindow, Reason, reasons
+from holdfast.edge.server.latency import short
 from holdfast.edge.server.metrics import exposition
 from holdfast.edge.server.samples import Moment, process_now, process_start, samples
 from holdfast.features.gateway.model import Gateway
@@ -99,6 +100,7 @@ class Operations:
             "loop_lag_p99_seconds": self._server.lag.quantile(0.99) if self._server is not None else 0.0,
             "record_backlog_bytes": record.backlog_bytes,
             "record_backlog_seconds": round(record.backlog_seconds, 3),
+            "latency": short(self.gateway.measures),
             "version": self.version,
             "node": self.gateway.node,
         }

@@ -6,7 +6,7 @@ holds in its organisation, an operator's and a viewer's in its team. What lies o
 | role | may |
 |---|---|
 | none | call models, and ask who it is |
-| viewer | read keys, teams, organisations, usage and budgets |
+| viewer | read keys, teams, organisations, usage and budgets; of the instance: latency |
 | operator | read calls and findings too, and rotate keys whose role is not above its own |
 | admin | read the audit too; write keys and teams; of the instance: write organisations, read settings |
 """

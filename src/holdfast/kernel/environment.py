@@ -17,7 +17,6 @@ RESERVED: Mapping[str, str] = MappingProxyType(
         "HOLDFAST_URL": "Where the command line finds a Holdfast, where no --url says it.",
         "HOLDFAST_KEY": "The key the command line and the examples in these pages present.",
         "HOLDFAST_BOOTSTRAP_KEY": "A key that may call models and administer, for scripts that start Holdfast.",
-        "HOLDFAST_STREAMS_LONG_POLL_SECONDS": "How long a long-poll read of a stream waits for news.",
         "HOLDFAST_PYTHON": "Development: the Python that ./dev builds its environment with.",
         "HOLDFAST_TEST_DATA": "Development: where tests find recorded traces.",
         "HOLDFAST_TEST_WORKERS": "Development: how many tests run at once.",

@@ -55,6 +55,17 @@ async def test_settling_gives_back_and_books(store: Store) -> None:
     assert await held(store, *budgets) == [(320, 0), (320, 0)]
 
 
+async def test_a_call_that_reserves_again_holds_the_sum_and_gives_it_all_back(store: Store) -> None:
+    budgets = [balance("org:acme"), balance("key:key_1", 1_000)]
+    await store.money.reserve("call_1", 500, budgets)
+    more = await store.money.reserve("call_1", 300, budgets)
+    assert more == tuple(Held(one.scope, one.period, 0, 800) for one in budgets)
+    assert isinstance(await store.money.reserve("call_1", 201, budgets), Refused)
+    assert await held(store, *budgets) == [(0, 800), (0, 800)]
+    store.record.hand(settled("call_1", 800, 320, *budgets))
+    assert await held(store, *budgets) == [(320, 0), (320, 0)]
+
+
 async def test_settling_with_nothing_spent_is_a_release(store: Store) -> None:
     budget = balance("org:acme", 500)
     await store.money.reserve("call_1", 500, [budget])

@@ -5,6 +5,7 @@ A balance is (scope, period): scope `org:acme`, `team:acme/search` or `key:key_â
 
 Promises
 - `reserve` checks and adds to all balances or to none, atomically against every other reserve on every node.
+- A call may reserve again, for a further attempt: it then holds the sum, and one `Settled` gives all of it back.
 - `Settled` turns a reservation into spending, in the same unit as the call's end; settling with actual = 0 is a release.
   It may pass the limit: a running call is never cut.
 - Balances can be recomputed from call rows: `recompute` does, and says what differed. A balance nobody knows yet is computed

@@ -44,7 +44,7 @@ from holdfast.kernel.version import __version__
 from holdfast.lanes import Upstreams
 from holdfast.reload import Current, Mode, Reload, tune, usable
 from holdfast.settings import Settings, Watch, is_loopback, load, needs_loopback
-from holdfast.stores import open_engines
+from holdfast.stores import join_fleet, keep_place, open_engines
 
 if TYPE_CHECKING:
     from holdfast.edge.server.traces import Traces
@@ -85,6 +85,7 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
         logs.configure(settings.logs.level, settings.logs.format, settings.logs.calls)
         listeners = listening(settings.server, stack)
         findings = Findings(clock, on_change=log_finding)
+        fleet = await join_fleet(settings.store, node, stack)
         engines = await open_engines(settings.store, clock, node, stack)
         tenancy = Tenancy(
             settings.tenancy,
@@ -151,6 +152,7 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
             watch_running(gateway),
             keep_retention(gateway, settings.store.retention_days),
             *(() if alone else (keep_closing_abandoned(gateway),)),
+            *(() if fleet is None else (keep_place(fleet, findings, clock),)),
             operations.follow(),
             FirstTokens(gateway).follow(),
             reload.follow(),
@@ -164,15 +166,18 @@ async def run(options: Options, on_ready: Callable[[Ready], None]) -> None:
             await stack.enter_async_context(LocalDoor(Path(settings.store.data), local))
         await serving.listen(*listeners)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.now)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(
-            *GC_THRESHOLDS
-        )  # a call's objects die by reference count; looking for cycles among them is wasted
+        look_less_for_cycles()
         operations.started(serving)
         LOG.info("ready", extra={"fields": {"url": at.url, "version": __version__, "node": node}})
         on_ready(at)
         await serving.until_stopped()
+
+
+def look_less_for_cycles() -> None:
+    """A call's objects die by reference count: looking for cycles among them is wasted."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def open_traces(settings: Settings, gateway: Gateway, stack: AsyncExitStack) -> Traces | None:

@@ -12,15 +12,20 @@ from pathlib import Path
 from holdfast.engines.embedded import open_embedded
 from holdfast.engines.embedded.backup import backup
 from holdfast.engines.embedded.rates import EmbeddedRates
-from holdfast.engines.postgres import open_postgres
+from holdfast.engines.postgres import open_postgres, probe_postgres, take_place
 from holdfast.engines.redis import open_redis
 from holdfast.engines.settings import StoreSettings
 from holdfast.kernel.clock import Clock
+from holdfast.kernel.errors import OwnError, StoreUnavailableError
+from holdfast.kernel.findings import Findings
 from holdfast.ports.calls import Calls
 from holdfast.ports.directory import Directory
 from holdfast.ports.money import Money
 from holdfast.ports.rates import Rates
 from holdfast.ports.record import Record
+
+FLEET_LOOK_SECONDS = 2.0
+Look = Callable[[], Awaitable[str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,56 @@ class Engines:
     incarnation: str
     data: Path | None = None
     backup: Callable[[Path], Awaitable[None]] | None = None
+
+
+async def join_fleet(store: StoreSettings, node: str, stack: AsyncExitStack) -> Look | None:
+    """Over PostgreSQL: takes this node's place until the stack closes, and says how to look whether it still has it.
+    SettingsError where another node runs and not all of them count limits in Redis."""
+    if store.postgres is None:
+        return None
+    place = await take_place(store.postgres.reveal(), node=node, alone=store.redis is None)
+    stack.push_async_callback(place.close)
+    return place.look
+
+
+async def keep_place(look: Look, findings: Findings, clock: Clock) -> None:
+    """Until cancelled: a place whose connection was lost is taken again, and one that another node took is a finding."""
+    while True:
+        await clock.sleep(FLEET_LOOK_SECONDS)
+        try:
+            taken = await look()
+        except StoreUnavailableError:
+            continue
+        if taken is None:
+            findings.clear("limits_per_node", "rates")
+            continue
+        findings.open(
+            "limits_per_node", "rates", what=f"Limits may be counted twice: {taken}.", severity="error",
+            todo="Give every node over this database the same store.redis, or stop all of them but one.",
+        )  # fmt: skip
+
+
+async def probe_stores(store: StoreSettings, clock: Clock, node: str) -> list[tuple[str, str | None]]:
+    """Setting and what failed, for each server the settings name; nothing is changed there."""
+    found = []
+    if store.postgres is not None:
+        found.append(("store.postgres", await _failure(probe_postgres(store.postgres.reveal(), node=node))))
+    if store.redis is not None:
+        found.append(("store.redis", await _failure(_probe_redis(store.redis.reveal(), clock, node))))
+    return found
+
+
+async def _probe_redis(url: str, clock: Clock, node: str) -> None:
+    redis = await open_redis(url, clock=clock, node=node)
+    await redis.close()
+
+
+async def _failure(probing: Awaitable[None]) -> str | None:
+    try:
+        await probing
+    except OwnError as error:
+        return error.message
+    return None
 
 
 async def open_engines(store: StoreSettings, clock: Clock, node: str, stack: AsyncExitStack) -> Engines:

@@ -51,7 +51,7 @@ async def schema_version(connection: Connection) -> int:
 
 async def migrate(connection: Connection, node: str, steps: tuple[Migration, ...]) -> None:
     """Whoever comes first does it, the others wait. A store one schema ahead is used as it is."""
-    await _check_server(connection)
+    await check_server(connection)
     newest = steps[-1].version
     if await schema_version(connection) < newest:
         await connection.execute(_LOCK)
@@ -60,7 +60,12 @@ async def migrate(connection: Connection, node: str, steps: tuple[Migration, ...
         finally:
             if not connection.closed:
                 await connection.execute(_UNLOCK)
-    found = await schema_version(connection)
+    await check_schema(connection, steps)
+
+
+async def check_schema(connection: Connection, steps: tuple[Migration, ...]) -> None:
+    """Raises SchemaMismatchError where the store is too new."""
+    found, newest = await schema_version(connection), steps[-1].version
     if found > newest + 1:
         raise SchemaMismatchError(
             f"the PostgreSQL store has schema {found}, this release knows {newest} and runs on {newest + 1} at most: "
@@ -81,7 +86,8 @@ async def _apply(connection: Connection, node: str, steps: tuple[Migration, ...]
                 )
 
 
-async def _check_server(connection: Connection) -> None:
+async def check_server(connection: Connection) -> None:
+    """Raises where this server cannot hold a store."""
     if connection.info.server_version < LEAST_SERVER_VERSION:
         raise SchemaMismatchError(
             f"PostgreSQL {connection.info.server_version // 10000} is too old: 14 or newer is needed"

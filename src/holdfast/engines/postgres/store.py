@@ -4,7 +4,7 @@ from holdfast.engines.postgres import Postgres
 from holdfast.engines.postgres.calls import PostgresCalls
 from holdfast.engines.postgres.directory import PostgresDirectory
 from holdfast.engines.postgres.failures import Address
-from holdfast.engines.postgres.migrate import Migration, migrate, migrations
+from holdfast.engines.postgres.migrate import Migration, check_schema, check_server, migrate, migrations
 from holdfast.engines.postgres.money import PostgresMoney
 from holdfast.engines.postgres.pool import Pool
 from holdfast.engines.postgres.record import PostgresRecord
@@ -47,6 +47,19 @@ async def open_store(
         await record.close(within_seconds=0.0)
         raise
     return Postgres(record, PostgresCalls(readers), money, PostgresDirectory(readers), incarnation, (readers, payer))
+
+
+async def probe(url: str, *, node: str) -> None:
+    """Whether `open_store` would find a server, a database and a schema it can use; nothing is migrated."""
+    address = Address(url, node)
+    pool = Pool(address, 1)
+    try:
+        with address.translated():
+            async with pool.connection() as connection:
+                await check_server(connection)
+                await check_schema(connection, migrations())
+    finally:
+        await pool.close()
 
 
 async def _prepare(address: Address, node: str, steps: tuple[Migration, ...]) -> str:

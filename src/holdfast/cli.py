@@ -114,10 +114,10 @@ def check(
     repair: Annotated[bool, typer.Option("--repair", help="With --money: make budgets what the calls say.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Read the settings, then reach every lane; or, with --money, recompute every budget from its calls.
+    """Read the settings, then reach every store and lane; or, with --money, recompute every budget from its calls.
 
-    Exit status 2: the settings cannot be used, and every mistake was said with its line. 1: a lane cannot be reached (the
-    line names the hop: name, TCP, proxy, TLS or credential), or a budget disagrees with its calls.
+    Exit status 2: the settings cannot be used, and every mistake was said with its line. 1: a store or a lane cannot be
+    reached (the line names the hop: name, TCP, proxy, TLS or credential), or a budget disagrees with its calls.
     """
     if repair and not money:
         raise typer.BadParameter("means nothing without --money", param_hint="--repair")
@@ -125,19 +125,22 @@ def check(
     if money:
         _check_money(loaded, repair=repair, as_json=as_json)
         return
-    from holdfast.offline import probe_lanes
+    from holdfast.offline import probe_lanes, reach_stores
 
+    stores = _loop(reach_stores(loaded.settings.store))
     probed = _loop(probe_lanes(loaded, os.environ))
     source = loaded.source or "no settings file"
     counted = ", ".join(
         f"{len(getattr(loaded.settings, each))} {each}" for each in ("upstreams", "models", "routes", "keys")
     )
-    failed = [lane for _, lane, failure in probed if failure is not None]
+    failed = any(failure is not None for _, failure in (*stores, *((lane, failure) for _, lane, failure in probed)))
     if as_json:
         lanes = [{"model": model, "lane": lane, "failure": failure} for model, lane, failure in probed]
-        _say(json.dumps({"settings": str(source), "lanes": lanes}))
+        reached = [{"store": name, "failure": failure} for name, failure in stores]
+        _say(json.dumps({"settings": str(source), "stores": reached, "lanes": lanes}))
     else:
-        _say(f"settings are fine ({source}): {counted}\n\n{report.lanes(probed)}")
+        tables = [*([report.stores(stores)] if stores else []), report.lanes(probed)]
+        _say("\n\n".join((f"settings are fine ({source}): {counted}", *tables)))
     if failed:
         raise typer.Exit(FAILED)
 

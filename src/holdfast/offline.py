@@ -1,4 +1,4 @@
-"""The part of the assembly that works without a server: reach every lane, recompute budgets, copy and bring back the record."""
+"""The part of the assembly that works without a server: reach every store and lane, recompute budgets, copy and bring back the record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from holdfast.kernel.measure import Counters
 from holdfast.lanes import Upstreams, with_demo
 from holdfast.ports.upstream import Upstream
 from holdfast.settings import Loaded
-from holdfast.stores import open_engines
+from holdfast.stores import open_engines, probe_stores
 
 
 async def probe_lanes(loaded: Loaded, environ: Mapping[str, str]) -> list[tuple[str, str, str | None]]:
@@ -34,6 +34,11 @@ async def probe_lanes(loaded: Loaded, environ: Mapping[str, str]) -> list[tuple[
     finally:
         await upstreams.close()
     return [(model, lane.name, said[lane.upstream.name]) for model, lane in lanes]
+
+
+async def reach_stores(store: StoreSettings) -> list[tuple[str, str | None]]:
+    """Setting and the sentence that names the hop that failed, for each server that holds state."""
+    return await probe_stores(store, SystemClock(), make_id("node"))
 
 
 async def _probed(upstream: Upstream) -> str | None:

@@ -1,5 +1,6 @@
 """`holdfast serve`: several processes over one PostgreSQL and one Redis, as operators run them."""
 
+import json
 import signal
 import subprocess
 from pathlib import Path
@@ -119,3 +120,25 @@ def test_money_of_a_database_is_recomputed_beside_a_running_node(launch_up: Laun
         assert node.chat().status == 200
     found = holdfast("check", "--money", "--config", str(node.config), cwd=tmp_path, env=clean_environment(**stores))
     assert (found.returncode, found.stdout) == (0, "Every budget agrees with the calls.\n"), found.stderr
+
+
+def test_check_reaches_the_stores_and_names_the_one_that_failed(tmp_path: Path) -> None:
+    (tmp_path / "holdfast.toml").write_text(CONFIG)
+    postgres, redis = postgres_url(), redis_url()
+    nobody = "postgresql://holdfast:hidden@127.0.0.1:9/none"
+    for database, limits, failed in (
+        (postgres, redis, []),
+        (nobody, redis, ["store.postgres"]),
+        (postgres.replace("postgres:", "nobody:"), redis, ["store.postgres"]),
+        (postgres, "redis://:hidden@127.0.0.1:9/0", ["store.redis"]),
+        (nobody, redis.replace("://:", "://:wrong-"), ["store.postgres", "store.redis"]),
+    ):
+        env = clean_environment(DATABASE_URL=database, REDIS_URL=limits)
+        found = holdfast("check", cwd=tmp_path, env=env, timeout=60)
+        assert found.returncode == (1 if failed else 0), found.stderr
+        lines = [line for line in found.stdout.splitlines() if line.startswith("store.")]
+        assert [line.split()[0] for line in lines] == ["store.postgres", "store.redis"]
+        assert [line.split()[0] for line in lines if "FAILED: " in line and "127.0.0.1" in line] == failed
+        assert not any(secret in found.stdout + found.stderr for secret in ("hidden", "s3cret", "Traceback"))
+    said = json.loads(holdfast("check", "--json", cwd=tmp_path, env=env, timeout=60).stdout)
+    assert [store["failure"] is None for store in said["stores"]] == [False, False]

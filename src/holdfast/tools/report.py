@@ -36,6 +36,13 @@ def welcome(url: str, key: str | None, key_name: str, model: str | None, *, scri
     return "\n".join(lines)
 
 
+def stores(probed: Sequence[tuple[str, str | None]]) -> str:
+    """A line a server that holds state: its setting, and what failed or `ok`."""
+    return columns(
+        ("store", "reached"), [(name, "ok" if failure is None else f"FAILED: {failure}") for name, failure in probed]
+    )
+
+
 def lanes(probed: Sequence[tuple[str, str, str | None]]) -> str:
     """A line a lane: model, lane, and what failed or `ok`."""
     rows = [(model, lane, "ok" if failure is None else f"FAILED: {failure}") for model, lane, failure in probed]

@@ -140,5 +140,6 @@ def test_check_reaches_the_stores_and_names_the_one_that_failed(tmp_path: Path) 
         assert [line.split()[0] for line in lines] == ["store.postgres", "store.redis"]
         assert [line.split()[0] for line in lines if "FAILED: " in line and "127.0.0.1" in line] == failed
         assert not any(secret in found.stdout + found.stderr for secret in ("hidden", "s3cret", "Traceback"))
-    said = json.loads(holdfast("check", "--json", cwd=tmp_path, env=env, timeout=60).stdout)
+    away = clean_environment(DATABASE_URL=nobody, REDIS_URL=redis.replace("://:", "://:wrong-"))
+    said = json.loads(holdfast("check", "--json", cwd=tmp_path, env=away, timeout=60).stdout)
     assert [store["failure"] is None for store in said["stores"]] == [False, False]

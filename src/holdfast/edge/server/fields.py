@@ -115,6 +115,19 @@ class LimitsBody(Body):
     budgets: Annotated[list[BudgetBody], Field(max_length=20)] = Field(default_factory=list)
 
 
+class LimitsPatch(Body):
+    """The limits are replaced whole."""
+
+    limits: LimitsBody
+
+
+class NameQuery(Params):
+    """A page of what is listed by name."""
+
+    limit: PageLimit = 100
+    after: Name | None = Field(default=None, description="`next` of the page before.")
+
+
 class BudgetView(View):
     """Money for a calendar period."""
 

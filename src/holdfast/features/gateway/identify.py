@@ -23,6 +23,7 @@ from holdfast.kernel.tenant import Principal
 from holdfast.ports.upstream import Limits
 
 LARGE_BODY_BYTES = 256 * 1024
+MAX_PLANS = 20_000
 
 
 async def identify(gateway: Gateway, call: Call) -> None:
@@ -55,9 +56,6 @@ def plan_for(gateway: Gateway, principal: Principal, request: Request, model_nam
         if len(gateway.plans) < MAX_PLANS:
             gateway.plans[key] = plan
     return plan
-
-
-MAX_PLANS = 20_000
 
 
 def _read(request: Request) -> Fields:

@@ -179,7 +179,7 @@ def usage_of(call: Call, relay: Relay) -> Usage:
     if relay.streaming:
         output = relay.seen
     elif relay.body:
-        output = len(relay.body) // 4 if relay.call.output_tokens else 0
+        output = len(relay.body) // 4 if call.output_tokens else 0
     else:
         output = call.output_tokens
     return Usage(call.input_tokens, output, estimated=True)

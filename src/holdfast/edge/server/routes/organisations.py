@@ -10,11 +10,11 @@ from holdfast.edge.server.fields import (
     Body,
     Etag,
     LimitsBody,
+    LimitsPatch,
     LimitsView,
     MomentText,
     Name,
-    PageLimit,
-    Params,
+    NameQuery,
     View,
     etag,
     limits_from,
@@ -49,17 +49,6 @@ class OrganisationBody(Body):
 
     name: Name
     limits: LimitsBody = Field(default_factory=LimitsBody)
-
-
-class LimitsPatch(Body):
-    """The limits are replaced whole."""
-
-    limits: LimitsBody
-
-
-class NameQuery(Params):
-    limit: PageLimit = 100
-    after: Name | None = Field(default=None, description="`next` of the page before.")
 
 
 async def list_organisations(asker: Asking, deps: Deps, query: Annotated[NameQuery, Query()]) -> OrganisationPageView:

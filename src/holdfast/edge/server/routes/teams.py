@@ -10,11 +10,11 @@ from holdfast.edge.server.fields import (
     Body,
     Etag,
     LimitsBody,
+    LimitsPatch,
     LimitsView,
     MomentText,
     Name,
-    PageLimit,
-    Params,
+    NameQuery,
     View,
     etag,
     limits_from,
@@ -53,19 +53,8 @@ class TeamBody(Body):
     limits: LimitsBody = Field(default_factory=LimitsBody)
 
 
-class TeamPatch(Body):
-    """The limits are replaced whole."""
-
-    limits: LimitsBody
-
-
-class TeamQuery(Params):
-    limit: PageLimit = 100
-    after: Name | None = Field(default=None, description="`next` of the page before.")
-
-
 async def list_teams(
-    asker: Asking, deps: Deps, organisation: Name, query: Annotated[TeamQuery, Query()]
+    asker: Asking, deps: Deps, organisation: Name, query: Annotated[NameQuery, Query()]
 ) -> TeamPageView:
     """List the teams of an organisation, in the order of their names."""
     page = deps.tenancy.teams.page(asker, organisation, limit=query.limit, after=query.after)
@@ -96,7 +85,7 @@ async def update_team(
     _: NoQuery,
     organisation: Name,
     team: Name,
-    body: TeamPatch,
+    body: LimitsPatch,
     response: Response,
     if_match: IfMatch = None,
 ) -> TeamView:
